@@ -1,0 +1,1 @@
+"""Thin xoscar shells around the pure core."""

@@ -1,0 +1,1 @@
+"""The REST API: FastAPI application and the actor that runs it."""

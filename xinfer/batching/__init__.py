@@ -1,0 +1,1 @@
+"""What runs together: token budgets that learn, batch forming, the time model. Pure."""

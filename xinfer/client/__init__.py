@@ -1,0 +1,1 @@
+"""The SDK: sans-IO calls, Client and AsyncClient."""

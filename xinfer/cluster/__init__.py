@@ -1,0 +1,1 @@
+"""The nouns of a cluster: devices, slots, workers, deployments, replicas, routes. Pure values."""

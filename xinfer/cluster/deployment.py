@@ -1,0 +1,50 @@
+"""A deployment: what the user asked for and what was decided once at launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xinfer.catalog.spec import ModelSpec
+from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.slot import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one replica needs while it waits for a slot.
+
+    Attributes:
+        bytes_per_device: memory to reserve on each of its devices: estimate, or the measured figure once there is one.
+        n_devices: devices per replica.
+        pin: the explicit slot, or None for automatic placement.
+        worker_id: restrict automatic placement to one worker, or None.
+    """
+
+    bytes_per_device: int
+    n_devices: int = 1
+    pin: Slot | None = None
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Desired state of one model, kept on disk.
+
+    Attributes:
+        uid: the name clients send as ``model``.
+        spec: the resolved model with engine and dtype decided; a restart never re-decides.
+        demands: one per replica, in order; its length is the replica count.
+        options: engine options, validated by the engine's declaration.
+        created_at: unix seconds.
+        ordinals: replica numbers, parallel to ``demands``; numbers are never used twice.
+    """
+
+    uid: ModelUid
+    spec: ModelSpec
+    demands: tuple[Demand, ...]
+    ordinals: tuple[int, ...]
+    created_at: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+    next_ordinal: int = 0

@@ -1,0 +1,58 @@
+"""The route table that API processes hold: enough to serve with the supervisor dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xinfer.catalog.spec import ModelSpec
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One replica that takes work.
+
+    Attributes:
+        uid: actor uid, ``replica@epoch``.
+        speed: calibrated tokens/s; 0 while unknown.
+        budget_tokens: padded tokens a batch may hold; 0 while unknown.
+        slot: ``ADDR@0`` for people and metrics.
+    """
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    uid: str
+    address: Address
+    speed: float = 0.0
+    budget_tokens: int = 0
+    slot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoutes:
+    """One deployment as routes show it.
+
+    Attributes:
+        replicas: READY ones only.
+        starting: replicas on their way to READY or in back-off.
+        was_ready: some replica of this deployment has been ready before; then requests are held, not refused.
+        failed: the reason, if every replica has given up.
+    """
+
+    model_uid: ModelUid
+    spec: ModelSpec
+    replicas: tuple[Route, ...] = ()
+    starting: int = 0
+    was_ready: bool = False
+    failed: str = ""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """All models; ``(epoch, version)`` says which table it is."""
+
+    epoch: Epoch = Epoch(0)
+    version: int = -1
+    models: Mapping[ModelUid, ModelRoutes] = field(default_factory=dict)

@@ -1,0 +1,33 @@
+"""The whole cluster as one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.replica import Replica
+from xinfer.cluster.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Desired (deployments) and observed (workers, replicas) state.
+
+    Attributes:
+        epoch: of this supervisor's life.
+        version: grows whenever something that routes show has changed.
+        expected: workers that were known before a restart and have not rejoined; while any is left and
+            ``settle_until`` has not passed, the supervisor removes nothing and starts nothing.
+        next_epoch: the next replica or registration epoch to give out.
+    """
+
+    epoch: Epoch = Epoch(0)
+    version: int = 0
+    workers: Mapping[WorkerId, Worker] = field(default_factory=dict)
+    deployments: Mapping[ModelUid, Deployment] = field(default_factory=dict)
+    replicas: Mapping[ReplicaId, Replica] = field(default_factory=dict)
+    expected: frozenset[WorkerId] = frozenset()
+    settle_until: float = 0.0
+    next_epoch: int = 1

@@ -1,0 +1,53 @@
+"""Workers as the supervisor knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xinfer.cluster.device import Device
+from xinfer.cluster.ids import Address, DeviceUuid, Epoch, WorkerId
+
+
+class WorkerState(StrEnum):
+    """How lately a worker was heard of."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"  # no new work
+    LOST = "lost"  # its replicas are written off
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker host (or one of several workers on a host).
+
+    Attributes:
+        id: stable identity.
+        address: actor address, ``ip:port``; also how people name the worker.
+        epoch: of this registration.
+        devices: by index.
+        engines: names of the engines that import there.
+        free_bytes: observed free memory by device; absent means unknown (then the ledger alone decides).
+        last_seen: supervisor clock, seconds.
+        host: host name, for people.
+    """
+
+    id: WorkerId
+    address: Address
+    epoch: Epoch
+    devices: tuple[Device, ...]
+    engines: frozenset[str] = frozenset()
+    free_bytes: Mapping[DeviceUuid, int] = field(default_factory=dict)
+    state: WorkerState = WorkerState.ALIVE
+    last_seen: float = 0.0
+    host: str = ""
+
+    @property
+    def ip(self) -> str:
+        """The host part of the address."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    def device(self, uuid: DeviceUuid) -> Device | None:
+        """The device of that uuid, if this worker has it."""
+        return next((d for d in self.devices if d.uuid == uuid), None)

@@ -1,0 +1,1 @@
+"""What happens next: events, effects, lifecycle, step, reconcile. Pure."""

@@ -1,0 +1,1 @@
+"""Inventories: NVML GPUs, CPU slots, simulated GPUs behind one interface."""

@@ -1,0 +1,119 @@
+"""The engine interface: a file of this room turns a folder into a model that scores or embeds batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from xinfer.batching.work import WorkItem
+from xinfer.catalog.spec import Dtype, ModelSpec, ModelType
+from xinfer.cluster.device import DeviceKind, DeviceReport
+from xinfer.cluster.ids import DeviceUuid
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What an engine is given to load a model.
+
+    Attributes:
+        path: folder with the model's files.
+        device_kind: GPU means CUDA device 0.. of this process; CPU and SIMULATED mean the CPU.
+        device_uuids: what this replica is bound to, in the engine's device order.
+        threads: compute threads (CPU).
+        memory_bytes: reservation per device; the engine keeps itself within it.
+    """
+
+    path: Path
+    spec: ModelSpec
+    device_kind: DeviceKind
+    device_uuids: tuple[DeviceUuid, ...]
+    threads: int
+    memory_bytes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tokenised item.
+
+    Attributes:
+        features: by input name, token ids and the like, each int64 of shape (tokens,), unpadded.
+        tokens: length after truncation.
+        truncated: the input was longer than the model's maximum.
+    """
+
+    features: Mapping[str, npt.NDArray[np.int64]]
+    tokens: int
+    truncated: bool = False
+
+
+class LoadedModel(ABC):
+    """A model in memory. ``tokenize`` runs on the tokeniser thread, ``forward`` on the compute thread only."""
+
+    max_tokens: int
+    activation: Literal["sigmoid", "identity"] = "identity"
+    normalize: bool = False
+    dimensions: int = 0
+    scores_depend_on_batch: bool = False
+
+    @abstractmethod
+    def tokenize(self, items: Sequence[WorkItem]) -> list[Encoded]:
+        """Apply prompts or template, tokenise, truncate to ``max_tokens``.
+
+        Raises:
+            InvalidItem: an unknown prompt or a text the tokeniser cannot digest.
+        """
+
+    @abstractmethod
+    def forward(self, batch: Sequence[Encoded]) -> npt.NDArray[np.float32]:
+        """Run one padded batch.
+
+        Returns:
+            (n,) raw scores before the activation, or (n, dim) pooled vectors before normalisation; float32.
+
+        Raises:
+            OutOfMemory: the batch was too large; nothing is broken and a smaller one may follow.
+            EngineError: anything else.
+        """
+
+    @abstractmethod
+    def reports(self) -> tuple[DeviceReport, ...]:
+        """Ask the runtime, not the environment, which devices the weights are on, with the memory used."""
+
+    def release_memory(self) -> None:
+        """Give cached blocks back after an OOM or a burst."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class Engine(ABC):
+    """One engine. Instances hold no state."""
+
+    name: ClassVar[str]
+    formats: ClassVar[frozenset[str]]
+    types: ClassVar[frozenset[ModelType]]
+    dtypes: ClassVar[frozenset[Dtype]]
+    base_bytes: ClassVar[int]
+    """Memory the engine takes on the CPU before any weights."""
+    options: ClassVar[Mapping[str, type]] = {}
+    """Launch options that this engine declares, with their types."""
+
+    @classmethod
+    @abstractmethod
+    def available(cls) -> bool:
+        """Whether the packages it needs are installed (found, not imported)."""
+
+    @abstractmethod
+    def load(self, context: LoadContext) -> LoadedModel:
+        """Load weights onto the device.
+
+        Raises:
+            LaunchFailed: files missing or of the wrong kind; OutOfMemory: weights do not fit.
+        """

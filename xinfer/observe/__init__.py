@@ -1,0 +1,1 @@
+"""Metrics, logs and the story of each request."""

@@ -1,0 +1,1 @@
+"""Where replicas go: filters, scorers, plan_launch. Pure."""

@@ -1,0 +1,1 @@
+"""Processes: spawn, parent death, restarts, cluster token."""

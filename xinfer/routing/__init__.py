@@ -1,0 +1,1 @@
+"""Which replica runs what: item queue, shards, pick, retry, breaker. Pure."""

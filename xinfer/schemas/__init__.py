@@ -1,0 +1,1 @@
+"""The wire: request and reply bodies, shared by the API and the client. Pure."""

