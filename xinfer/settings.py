@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+
+S = TypeVar("S")
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -126,3 +129,18 @@ class WorkerSettings:
     simulate_workers: int = 1
     log_level: str = "info"
     timings: Timings = field(default_factory=Timings)
+
+
+def dump(settings: object) -> dict[str, Any]:
+    """Settings as plain JSON values, to be handed to a child process."""
+    from pydantic import TypeAdapter  # here, so that reading settings alone stays quick
+
+    plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    return plain
+
+
+def load(cls: type[S], payload: Mapping[str, Any]) -> S:
+    """The reverse of `dump`; raises pydantic's ValidationError for a payload that is not ``cls``."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls).validate_python(dict(payload))
