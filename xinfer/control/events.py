@@ -1,0 +1,162 @@
+"""What can happen to a cluster. Everything that changes the snapshot arrives as one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.device import DeviceReport
+from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker registers, or comes back.
+
+    Attributes:
+        worker: its ``epoch``, ``state`` and ``last_seen`` are not read; the registration's epoch is given by ``step``.
+        running: every replica it holds, starting ones too, known by (id, epoch).
+    """
+
+    worker: Worker
+    running: tuple[Replica, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBeat:
+    """A heartbeat.
+
+    Attributes:
+        epoch: of the registration; news of another one is ignored (see ``liveness.must_rejoin``).
+        free_bytes: observed free memory by device.
+        running: (replica, epoch) of every replica process, starting ones too; None = not said.
+    """
+
+    worker_id: WorkerId
+    epoch: Epoch
+    free_bytes: Mapping[DeviceUuid, int] = field(default_factory=dict)
+    running: tuple[tuple[ReplicaId, Epoch], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker left: it said goodbye, or its process is known to be dead (its replicas died with it)."""
+
+    worker_id: WorkerId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequested:
+    """A new deployment, all replicas or none."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A deployment is no longer wanted."""
+
+    model_uid: ModelUid
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasAdded:
+    """More replicas of a deployment, all or none."""
+
+    model_uid: ModelUid
+    demands: tuple[Demand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRemoved:
+    """One replica is no longer wanted; removing the last one stops the deployment."""
+
+    model_uid: ModelUid
+    replica_id: ReplicaId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaProgressed:
+    """A start has come further."""
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    phase: Phase
+    progress: Progress
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReady:
+    """A replica can take work.
+
+    Attributes:
+        reports: what the process sees of its devices; other devices than the slot's fail the launch.
+        reserved_bytes: per device, what it needs from now on and at a restart: the measured figure with its headroom; 0 = unknown.
+        speed: tokens/s at the budget; 0 = unknown.
+        budget_tokens: padded tokens a batch may hold; 0 = unknown.
+    """
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    address: Address
+    pid: int | None = None
+    reports: tuple[DeviceReport, ...] = ()
+    reserved_bytes: int = 0
+    speed: float = 0.0
+    budget_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEnded:
+    """A replica's process is gone, for whatever reason; also the answer to a stop of an unknown one.
+
+    Attributes:
+        code: of the error (``out_of_memory``, ``device_mismatch``, …), "" for a clean end.
+        error: one sentence.
+        fatal: starting it again cannot help (bad files, wrong device): it becomes FAILED at once.
+    """
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    worker_id: WorkerId
+    code: str = ""
+    error: str = ""
+    stderr_tail: str = ""
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRefused:
+    """The worker did not begin the start: its own ledger says no (SlotTaken), or it could not be reached."""
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; send one a second. It marks lost workers, ends settling and starts what is due."""
+
+    now: float
+
+
+Event = (
+    WorkerJoined
+    | WorkerBeat
+    | WorkerGone
+    | LaunchRequested
+    | StopRequested
+    | ReplicasAdded
+    | ReplicaRemoved
+    | ReplicaProgressed
+    | ReplicaReady
+    | ReplicaEnded
+    | ReplicaRefused
+    | Tick
+)
