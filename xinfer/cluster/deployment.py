@@ -20,12 +20,14 @@ class Demand:
         n_devices: devices per replica.
         pin: the explicit slot, or None for automatic placement.
         worker_id: restrict automatic placement to one worker, or None.
+        fixed_bytes: ``bytes_per_device`` was asked for by name and no measurement replaces it.
     """
 
     bytes_per_device: int
     n_devices: int = 1
     pin: Slot | None = None
     worker_id: str | None = None
+    fixed_bytes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Snapshot:
         expected: workers that were known before a restart and have not rejoined; while any is left and
             ``settle_until`` has not passed, the supervisor removes nothing and starts nothing.
         next_epoch: the next replica or registration epoch to give out.
+        ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
     """
 
     epoch: Epoch = Epoch(0)
@@ -31,3 +32,4 @@ class Snapshot:
     expected: frozenset[WorkerId] = frozenset()
     settle_until: float = 0.0
     next_epoch: int = 1
+    ticked_at: float = 0.0
