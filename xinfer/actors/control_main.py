@@ -1,0 +1,42 @@
+"""Entry of the control process: the only one that opens the store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import xoscar as xo
+
+from xinfer import settings as config
+from xinfer.actors.messages import SUPERVISOR_UID
+from xinfer.actors.pool import open_pool
+from xinfer.actors.supervisor import SupervisorActor
+from xinfer.actors.survey import Survey
+from xinfer.catalog.families import load_builtin
+from xinfer.control.step import restore
+from xinfer.processes import runtime
+from xinfer.settings import ServerSettings
+from xinfer.store.store import Store
+
+
+def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) -> int:
+    """Serve until told to stop."""
+    settings = config.load(ServerSettings, payload["settings"])
+
+    async def serve(stop: asyncio.Event) -> None:
+        store = Store.open(settings.home.store)
+        stored = store.load()
+        snapshot = restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
+        pool, address = await open_pool(settings.control_host, None, payload.get("port") or settings.control_port)
+        actor = await xo.create_actor(
+            SupervisorActor, store, snapshot, load_builtin(), Survey(), settings.timings, address=address, uid=SUPERVISOR_UID
+        )
+        await actor.begin()
+        announce({"address": address})
+        await stop.wait()
+        await actor.close()
+        await pool.stop()
+
+    return runtime.run(serve, settings.log_level)

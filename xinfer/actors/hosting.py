@@ -1,0 +1,254 @@
+"""One replica on its worker: spawn, load, prove the device, watch, stop. Tells the worker by events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from xinfer.actors import replica_main
+from xinfer.actors.messages import Loaded, LoadProgress, replica_uid
+from xinfer.actors.refs import ReplicaRef
+from xinfer.cluster.device import Device
+from xinfer.cluster.ids import Address, WorkerId
+from xinfer.cluster.replica import Assignment, Phase, Progress, Replica
+from xinfer.control.events import Event, ReplicaEnded, ReplicaProgressed, ReplicaReady
+from xinfer.devices.base import Inventory
+from xinfer.errors import DeadlineExceeded, DeviceMismatch, LaunchFailed, OutOfMemory, ReplicaLost, SourceError, XinferError
+from xinfer.processes.spawn import Child, ProcessSpec, spawn
+from xinfer.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_EVERY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a hosted replica borrows from its worker."""
+
+    settings: WorkerSettings
+    inventory: Inventory
+    token: str
+    worker_id: WorkerId
+    tell: Callable[[Event], None]
+    ended: Callable[[Replica], None]
+
+
+@dataclass(slots=True)
+class Hosted:
+    """One replica process and the task that looks after it."""
+
+    host: Host
+    assignment: Assignment
+    replica: Replica
+    devices: tuple[Device, ...]
+    child: Child | None = None
+    stopping: bool = False
+    stderr: Path = Path("/dev/null")
+    ref: ReplicaRef | None = None
+    task: asyncio.Task[None] | None = None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    drain_seconds: float = 0.0
+
+    def begin(self) -> None:
+        """Spawn from the calling (main) thread and look after the process from a task."""
+        self.task = asyncio.get_running_loop().create_task(self._life(), name=f"replica {self.replica.id}")
+
+    def ask_stop(self, drain: float) -> None:
+        """Drain for at most ``drain`` seconds, then end the process; during a start, end it at once."""
+        self.drain_seconds = drain
+        self.stopping = True
+        self._stop.set()
+
+    async def _life(self) -> None:
+        error: XinferError | None = None
+        try:
+            error = await self._run()
+        finally:
+            if self.child is not None:
+                await self.child.stop(0.0 if error is not None else self.host.settings.timings.stop)
+            self.host.ended(self.replica)
+            self._report_end(error)
+
+    async def _run(self) -> XinferError | None:
+        """Returns why the replica ended, or None if it was asked to."""
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            start = asyncio.create_task(self._start())
+            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not start.done():
+                start.cancel()
+                await asyncio.wait({start})
+                return None
+            error = _outcome(start)
+            if error is not None:
+                return error
+            return await self._watch(stop)
+        finally:
+            stop.cancel()
+
+    async def _start(self) -> None:
+        self.child = spawn(self._spec())
+        self._enter(Phase.SPAWNING, replace(self.replica.progress, stage=Phase.SPAWNING.value, since=time.time()), pid=self.child.pid)
+        announced = await self.child.ready(self.host.settings.timings.spawn)
+        address = Address(announced["address"])
+        self.replica = replace(self.replica, address=address)
+        self.ref = ReplicaRef(address, replica_uid(self.replica.id, self.replica.epoch))
+        loaded = await self._load(self.ref)
+        self._prove(loaded)
+        self.replica = replace(
+            self.replica,
+            phase=Phase.READY,
+            reports=loaded.reports,
+            loaded=True,
+            reserved_bytes=loaded.used_bytes or self.replica.reserved_bytes,
+            speed=loaded.speed,
+            budget_tokens=loaded.budget_tokens,
+        )
+        self.host.tell(
+            ReplicaReady(
+                replica_id=self.replica.id,
+                epoch=self.replica.epoch,
+                address=address,
+                pid=self.child.pid,
+                reports=loaded.reports,
+                reserved_bytes=self.replica.reserved_bytes,
+                speed=loaded.speed,
+                budget_tokens=loaded.budget_tokens,
+            )
+        )
+
+    def _spec(self) -> ProcessSpec:
+        settings, replica = self.host.settings, self.replica
+        uuids = [d.uuid for d in self.devices]
+        cores = tuple(sorted({c for d in self.devices for c in d.cores}))
+        environment = dict(self.host.inventory.environment(uuids))
+        return ProcessSpec(
+            target="xinfer.actors.replica_main:main",
+            name=f"replica {replica.id}",
+            payload=replica_main.payload(
+                self.assignment,
+                settings.host,
+                settings.port_range,
+                max(1, len(cores)),
+                settings.home.model_cache,
+                settings.log_level,
+            ),
+            env={**environment, "XOSCAR_AUTH_KEY": self.host.token, "XINFER_HOME": str(settings.home.root)},
+            cores=cores,
+            stderr=self.stderr,
+            needs_torch=True,
+        )
+
+    async def _load(self, ref: ReplicaRef) -> Loaded:
+        assert self.child is not None  # noqa: S101
+        loading = asyncio.create_task(ref.load(self.host.settings.timings.load))
+        ended = asyncio.create_task(self.child.wait())
+        try:
+            while True:
+                done, _ = await asyncio.wait({loading, ended}, timeout=PROGRESS_EVERY, return_when=asyncio.FIRST_COMPLETED)
+                if loading in done and loading.exception() is None:
+                    return loading.result()
+                if ended in done:
+                    raise ReplicaLost(f"The process ended with code {ended.result()} while it loaded.")
+                if loading in done:
+                    return loading.result()
+                await self._poll(ref)
+        finally:
+            loading.cancel()
+            ended.cancel()
+
+    async def _poll(self, ref: ReplicaRef) -> None:
+        try:
+            seen: LoadProgress = await ref.progress(5.0)
+        except (DeadlineExceeded, ReplicaLost):
+            return
+        if seen.phase is not Phase.READY and (seen.phase, seen.progress) != (self.replica.phase, self.replica.progress):
+            self._enter(seen.phase, seen.progress, self.replica.pid)
+
+    def _enter(self, phase: Phase, progress: Progress, pid: int | None) -> None:
+        self.replica = replace(self.replica, phase=phase, progress=progress, pid=pid)
+        self.host.tell(
+            ReplicaProgressed(replica_id=self.replica.id, epoch=self.replica.epoch, phase=phase, progress=self.replica.progress, pid=pid)
+        )
+
+    def _prove(self, loaded: Loaded) -> None:
+        """Compare the devices that the runtime sees with those of the slot.
+
+        Raises:
+            DeviceMismatch.
+        """
+        bound = tuple(d.uuid for d in self.devices)
+        seen = tuple(r.uuid for r in loaded.reports)
+        if bound != seen:
+            raise DeviceMismatch(
+                f"Replica {self.replica.id} was bound to {', '.join(bound)} and sees {', '.join(seen) or 'no device'}.",
+                bound=list(bound),
+                seen=list(seen),
+            )
+
+    async def _watch(self, stop: asyncio.Task[bool]) -> XinferError | None:
+        """Until the process ends, hangs or is to stop."""
+        assert self.child is not None and self.ref is not None  # noqa: S101
+        ended = asyncio.create_task(self.child.wait())
+        health = asyncio.create_task(self._health(self.ref))
+        try:
+            await asyncio.wait({ended, health, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return None if self.stopping else ReplicaLost(f"The process ended with code {ended.result()}.")
+            if health.done() and not stop.done():
+                return ReplicaLost(health.result())
+            await self._drain(self.ref, ended)
+            return None
+        finally:
+            ended.cancel()
+            health.cancel()
+
+    async def _drain(self, ref: ReplicaRef, ended: asyncio.Task[int]) -> None:
+        if self.drain_seconds <= 0:
+            return
+        draining = asyncio.create_task(ref.drain(self.drain_seconds))
+        await asyncio.wait({draining, ended}, return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if draining.done() and not draining.cancelled() and draining.exception() is not None:
+            log.warning("drain cut short", replica=self.replica.id, reason=str(draining.exception()))
+
+    async def _health(self, ref: ReplicaRef) -> str:
+        """Returns why the replica is to be killed. Busy is not dead: ``health`` answers by queue progress."""
+        timings = self.host.settings.timings
+        while True:
+            await asyncio.sleep(timings.health_every)
+            try:
+                await ref.health(timings.health_deadline)
+            except DeadlineExceeded:
+                return f"No sign of life within {timings.health_deadline:g} s."
+            except ReplicaLost:
+                await asyncio.sleep(1.0)  # the exit itself is on its way and says more
+            except XinferError as error:
+                return f"The health check failed: {error.message}"
+
+    def _report_end(self, error: XinferError | None) -> None:
+        tail = self.child.stderr_tail() if self.child is not None and error is not None else ""
+        replica = self.replica
+        if error is None:
+            self.host.tell(ReplicaEnded(replica.id, replica.epoch, self.host.worker_id))
+            return
+        log.warning("replica ended", replica=replica.id, epoch=replica.epoch, code=error.code, reason=error.message)
+        self.host.tell(ReplicaEnded(replica.id, replica.epoch, self.host.worker_id, error.code, error.message, tail, _fatal(error)))
+
+
+def _fatal(error: XinferError | None) -> bool:
+    """Whether the same start would end the same way: a wrong device, files or model; not memory, not a crash."""
+    return isinstance(error, LaunchFailed) and not isinstance(error, OutOfMemory | SourceError)
+
+
+def _outcome(task: asyncio.Task[None]) -> XinferError | None:
+    error = task.exception()
+    if error is None or isinstance(error, XinferError):
+        return error
+    raise error

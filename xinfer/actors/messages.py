@@ -1,0 +1,114 @@
+"""What workers, replicas and the supervisor say to each other. Values only; pickled by the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xinfer.cluster.device import DeviceReport
+from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
+from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.worker import Worker
+
+SUPERVISOR_UID = "supervisor"
+WORKER_UID = "worker"
+API_UID = "api"
+
+
+def replica_uid(replica_id: ReplicaId, epoch: Epoch) -> str:
+    """Actor uid of one life of a replica."""
+    return f"{replica_id}@{epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A worker introduces itself, or comes back with what it runs.
+
+    Attributes:
+        worker: its epoch is ignored; the supervisor gives a new one.
+        running: every replica it holds, starting ones too.
+    """
+
+    worker: Worker
+    running: tuple[Replica, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The supervisor's answer to Hello."""
+
+    epoch: Epoch
+    supervisor_epoch: Epoch
+    heartbeat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat: observed memory and who is here.
+
+    Attributes:
+        running: (replica, epoch) of every replica process, starting ones too.
+    """
+
+    worker_id: WorkerId
+    epoch: Epoch
+    free_bytes: Mapping[DeviceUuid, int] = field(default_factory=dict)
+    running: tuple[tuple[ReplicaId, Epoch], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a replica process has come with its start."""
+
+    phase: Phase
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A replica is ready: the proof of its placement and what was measured.
+
+    Attributes:
+        speed: tokens/s at the budget.
+        budget_tokens: padded tokens per batch.
+        used_bytes: by device, what this replica holds after warm-up.
+    """
+
+    reports: tuple[DeviceReport, ...]
+    speed: float
+    budget_tokens: int
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """Figures of one replica since it became ready.
+
+    Attributes:
+        items: documents or texts answered.
+        tokens: true tokens of those.
+        busy_seconds: wall time inside the model.
+        queued_items, queued_tokens: waiting or running now.
+        batches, oom_splits: counts.
+    """
+
+    replica_id: ReplicaId
+    epoch: Epoch
+    items: int = 0
+    tokens: int = 0
+    busy_seconds: float = 0.0
+    queued_items: int = 0
+    queued_tokens: int = 0
+    batches: int = 0
+    oom_splits: int = 0
+    budget_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUsage:
+    """Live figures of a worker's devices."""
+
+    worker_id: WorkerId
+    address: Address
+    free_bytes: Mapping[DeviceUuid, int]
+    utilization: Mapping[DeviceUuid, float]

@@ -1,0 +1,183 @@
+"""Typed references: what may be asked of a replica, a worker and the supervisor, with deadlines and our own errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from xinfer.actors import rpc
+from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Welcome, WorkerUsage
+from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.catalog.files import ModelFiles
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.replica import Assignment
+from xinfer.cluster.routes import RouteTable
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.control.events import Event
+from xinfer.errors import DeadlineExceeded, ReplicaLost, SupervisorUnreachable, WorkerNotFound
+from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+
+DIAL = 4.0
+CONTROL = 20.0
+
+
+class ReplicaRef:
+    """One life of one replica.
+
+    Raises (every call): ReplicaLost, DeadlineExceeded, and what the method says.
+    """
+
+    def __init__(self, address: Address, uid: str) -> None:
+        self._address = address
+        self._uid = uid
+        self._actor: Any = None
+        self._dialling = asyncio.Lock()
+
+    async def _call(self, method: str, *args: Any, timeout: float) -> Any:
+        what = f"Replica {self._uid}"
+        try:
+            if self._actor is None:
+                async with self._dialling:
+                    if self._actor is None:
+                        self._actor = await rpc.actor(self._address, self._uid, min(DIAL, timeout), what)
+            return await rpc.call(getattr(self._actor, method)(*args), timeout, what)
+        except rpc.PeerLost as error:
+            self._actor = None
+            raise ReplicaLost(error.message) from error
+
+    async def load(self, timeout: float) -> Loaded:
+        """Fetch, load, warm up, calibrate. Raises LaunchFailed and its kin."""
+        return await self._call("load", timeout=timeout)  # type: ignore[no-any-return]
+
+    async def progress(self, timeout: float) -> LoadProgress:
+        """How far ``load`` has come."""
+        return await self._call("progress", timeout=timeout)  # type: ignore[no-any-return]
+
+    async def run(self, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
+        """Run one shard. Raises ReplicaBusy, EngineError."""
+        return await self._call("run", items, timeout=timeout)  # type: ignore[no-any-return]
+
+    async def stats(self, timeout: float) -> ReplicaStats:
+        """Figures since it became ready."""
+        return await self._call("stats", timeout=timeout)  # type: ignore[no-any-return]
+
+    async def health(self, timeout: float) -> None:
+        """A real forward of one item. Raises EngineError."""
+        await self._call("health", timeout=timeout)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no new work and return when the last shard is answered."""
+        await self._call("drain", timeout=timeout)
+
+
+class WorkerRef:
+    """One worker, as the supervisor calls it.
+
+    Raises (every call): WorkerNotFound if the link is gone, DeadlineExceeded.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._actor: Any = None
+
+    async def _call(self, method: str, *args: Any, timeout: float = CONTROL) -> Any:
+        what = f"Worker {self._address}"
+        try:
+            if self._actor is None:
+                self._actor = await rpc.actor(self._address, WORKER_UID, DIAL, what)
+            return await rpc.call(getattr(self._actor, method)(*args), timeout, what)
+        except rpc.PeerLost as error:
+            self._actor = None
+            raise WorkerNotFound(error.message) from error
+
+    async def start(self, assignment: Assignment) -> None:
+        """Begin a replica; returns at once. Raises SlotTaken."""
+        await self._call("start", assignment)
+
+    async def stop(self, replica_id: ReplicaId, epoch: Epoch, drain: float) -> None:
+        """Drain and end a replica; returns at once. An unknown one is reported as ended."""
+        await self._call("stop", replica_id, epoch, drain)
+
+    async def inspect(self, path: str) -> ModelFiles:
+        """Look into a folder. Raises ModelNotFound."""
+        return await self._call("inspect", path)  # type: ignore[no-any-return]
+
+    async def usage(self) -> WorkerUsage:
+        """Memory and utilisation of its devices, now."""
+        return await self._call("usage", timeout=3.0)  # type: ignore[no-any-return]
+
+    async def stderr_tail(self, replica_id: ReplicaId, lines: int) -> str:
+        """Last lines that the replica's process wrote."""
+        return await self._call("stderr_tail", replica_id, lines)  # type: ignore[no-any-return]
+
+
+class SupervisorRef:
+    """The supervisor, as workers and API processes call it.
+
+    Raises (every call): SupervisorUnreachable.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._actor: Any = None
+        self._dialling = asyncio.Lock()
+
+    async def _call(self, method: str, *args: Any, timeout: float = CONTROL) -> Any:
+        what = f"Supervisor at {self._address}"
+        try:
+            if self._actor is None:
+                async with self._dialling:
+                    if self._actor is None:
+                        self._actor = await rpc.actor(self._address, SUPERVISOR_UID, DIAL, what)
+            return await rpc.call(getattr(self._actor, method)(*args), timeout, what)
+        except (rpc.PeerLost, DeadlineExceeded) as error:
+            self._actor = None
+            raise SupervisorUnreachable(f"{error.message} Inference goes on; try again.", retry_after=2.0) from error
+
+    # --- workers ---
+
+    async def join(self, hello: Hello) -> Welcome:
+        """Register. Raises ConfigError for a worker that cannot belong here."""
+        return await self._call("join", hello)  # type: ignore[no-any-return]
+
+    async def beat(self, beat: Beat, events: tuple[Event, ...]) -> None:
+        """Heartbeat with news. Raises StaleEpoch: join again."""
+        await self._call("beat", beat, events)
+
+    # --- API processes ---
+
+    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
+        """The route table, as soon as it differs from ``(epoch, version)``; None after ``wait`` seconds."""
+        return await self._call("routes", epoch, version, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def snapshot(self) -> Snapshot:
+        """The whole cluster, for listings."""
+        return await self._call("snapshot")  # type: ignore[no-any-return]
+
+    async def launch(self, request: LaunchRequest) -> ModelUid:
+        """Place and begin a deployment. Raises InvalidRequest, NoFit, ModelNotFound, AlreadyExists."""
+        return await self._call("launch", request, timeout=60.0)  # type: ignore[no-any-return]
+
+    async def plan(self, request: LaunchRequest) -> PlanReply:
+        """What ``launch`` would do."""
+        return await self._call("plan", request, timeout=60.0)  # type: ignore[no-any-return]
+
+    async def stop(self, model_uid: ModelUid) -> None:
+        """Stop a deployment. Raises ModelNotFound."""
+        await self._call("stop", model_uid)
+
+    async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
+        """Add replicas. Raises ModelNotFound, InvalidPlacement, NoFit."""
+        return await self._call("add_replicas", model_uid, placement)  # type: ignore[no-any-return]
+
+    async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
+        """Remove one replica; returns how many are left. Raises ModelNotFound, ReplicaNotFound."""
+        return await self._call("remove_replica", model_uid, replica_id)  # type: ignore[no-any-return]
+
+    async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
+        """True once every replica is READY, False after ``wait`` seconds. Raises ModelNotFound, LaunchFailed and kin."""
+        return await self._call("wait_ready", model_uid, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def usage(self) -> tuple[WorkerUsage, ...]:
+        """Live figures of every worker that answers."""
+        return await self._call("usage")  # type: ignore[no-any-return]

@@ -1,0 +1,143 @@
+"""ReplicaActor: a thin shell around ``serving.ModelServer``. One per process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+import xoscar as xo
+
+from xinfer.actors.messages import Loaded, LoadProgress, ReplicaStats
+from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.replica import Assignment, Phase, Progress
+from xinfer.engines import registry
+from xinfer.engines.base import LoadContext
+from xinfer.errors import EngineError, LaunchFailed, ReplicaBusy, XinferError
+from xinfer.processes.bootstrap import allow_torch
+from xinfer.serving.server import ModelServer
+from xinfer.sources.fetch import fetch
+
+log = structlog.get_logger(__name__)
+
+
+class ReplicaActor(xo.StatelessActor):
+    """Loads one model, then answers shards. This is one of the three borders that catch everything."""
+
+    def __init__(self, assignment: Assignment, kind: DeviceKind, threads: int, cache: str) -> None:
+        super().__init__()
+        self._assignment = assignment
+        self._kind = kind
+        self._threads = threads
+        self._cache = Path(cache)
+        self._server: ModelServer | None = None
+        self._draining = False
+        self._state = LoadProgress(Phase.SPAWNING, Progress(Phase.SPAWNING.value, since=time.time()))
+
+    async def load(self) -> Loaded:
+        """Fetch the files, load the weights, warm up, calibrate.
+
+        Raises:
+            LaunchFailed and its kin; anything unforeseen as LaunchFailed with its text.
+        """
+        try:
+            return await self._load()
+        except XinferError:
+            raise
+        except Exception as error:
+            log.exception("load failed", model=self._assignment.spec.name)
+            raise LaunchFailed(f"Loading {self._assignment.spec.name} failed: {type(error).__name__}: {error}") from error
+
+    async def _load(self) -> Loaded:
+        spec, replica = self._assignment.spec, self._assignment.replica
+        if replica.slot is None:
+            raise LaunchFailed("The assignment names no slot.")
+        self._enter(Phase.FETCHING, 0.05)
+        path = await asyncio.to_thread(fetch, spec.sources, self._cache, self._fetched)
+        self._enter(Phase.LOADING, 0.5)
+        allow_torch()
+        context = LoadContext(
+            path=path,
+            spec=spec,
+            device_kind=self._kind,
+            device_uuids=replica.slot.device_uuids,
+            threads=self._threads,
+            memory_bytes=replica.reserved_bytes,
+            options=self._assignment.options,
+        )
+        engine = registry.get(spec.engine)
+        server = await ModelServer.load(engine, context, on_warmup=lambda: self._enter(Phase.WARMING, 0.9))
+        self._server = server
+        reports = server.reports()
+        self._enter(Phase.READY, 1.0)
+        return Loaded(
+            reports=reports,
+            speed=server.speed,
+            budget_tokens=server.budget_tokens,
+            used_bytes=max((r.used_bytes for r in reports), default=0),
+        )
+
+    def _enter(self, phase: Phase, fraction: float) -> None:
+        files = self._state.progress.files
+        self._state = LoadProgress(phase, Progress(phase.value, fraction, files, since=time.time()))
+
+    def _fetched(self, name: str, done: int, total: int) -> None:
+        """Called from the fetching thread: assignment of one immutable value is atomic."""
+        progress = self._state.progress
+        files = {n: (n, d, t) for n, d, t in progress.files} | {name: (name, done, total)}
+        all_done, all_total = sum(f[1] for f in files.values()), sum(f[2] for f in files.values())
+        share = min(1.0, all_done / all_total) if all_total else 0.0
+        self._state = replace(self._state, progress=replace(progress, files=tuple(files.values()), fraction=0.05 + 0.45 * share))
+
+    async def progress(self) -> LoadProgress:
+        """How far ``load`` has come."""
+        return self._state
+
+    async def run(self, items: tuple[WorkItem, ...]) -> ShardResult:
+        """Run one shard.
+
+        Raises:
+            ReplicaBusy: draining or not loaded; EngineError: the engine failed on every item.
+        """
+        if self._server is None or self._draining:
+            raise ReplicaBusy(f"Replica {self.uid} takes no work now.")
+        try:
+            return await self._server.run(items)
+        except XinferError:
+            raise
+        except Exception as error:
+            log.exception("shard failed", items=len(items))
+            raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    async def stats(self) -> ReplicaStats:
+        """Figures since it became ready."""
+        replica = self._assignment.replica
+        figures = ReplicaStats(replica.id, replica.epoch)
+        if self._server is None:
+            return figures
+        s = self._server.stats()
+        return replace(
+            figures,
+            items=s.items,
+            tokens=s.tokens,
+            busy_seconds=s.busy_seconds,
+            queued_items=s.queued_items,
+            queued_tokens=s.queued_tokens,
+            batches=s.batches,
+            oom_splits=s.oom_splits,
+            budget_tokens=s.budget_tokens,
+        )
+
+    async def health(self) -> None:
+        """A real forward of one item; a replica that makes progress on a long queue is healthy."""
+        if self._server is not None:
+            await self._server.health()
+
+    async def drain(self) -> None:
+        """Take no new work and return when the last shard is answered."""
+        self._draining = True
+        if self._server is not None:
+            await self._server.drained()

@@ -1,0 +1,221 @@
+"""SupervisorActor: holds the snapshot, feeds events to ``control.step``, writes, adopts, carries out effects. Never on the data path."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+import xoscar as xo
+
+from xinfer.actors.effects import EffectRunner
+from xinfer.actors.messages import Beat, Hello, Welcome, WorkerUsage
+from xinfer.actors.refs import WorkerRef
+from xinfer.actors.survey import Survey
+from xinfer.catalog.families import Families
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.replica import Phase
+from xinfer.cluster.routes import RouteTable
+from xinfer.cluster.routes_of import route_table
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.worker import WorkerState
+from xinfer.control.events import Event, LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested, Tick, WorkerBeat, WorkerJoined
+from xinfer.control.launch import compile_addition, compile_launch
+from xinfer.control.liveness import must_rejoin
+from xinfer.control.step import step
+from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, XinferError
+from xinfer.placement.describe import plan_reply
+from xinfer.placement.plan import plan_launch
+from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.settings import Timings
+from xinfer.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+TICK = 0.5
+
+
+class SupervisorActor(xo.StatelessActor):
+    """Tracks workers, devices and replicas; decides nothing itself."""
+
+    def __init__(self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings) -> None:
+        super().__init__()
+        self._store = store
+        self._snapshot = snapshot
+        self._families = families
+        self._survey = survey
+        self._timings = timings
+        self._changed = asyncio.Event()
+        self._effects = EffectRunner(self._worker, self.apply)
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Start the clock."""
+        self._ticking = asyncio.create_task(self._tick(), name="tick")
+
+    async def close(self) -> None:
+        """Stop the clock and let go of the store."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._effects.close()
+        self._store.close()
+
+    def apply(self, event: Event) -> None:
+        """The one way the snapshot changes: step, write, adopt, then carry out. Nothing interleaves.
+
+        Raises:
+            XinferError: the event is refused, or the write failed; nothing has changed.
+        """
+        before = self._snapshot
+        after, effects = step(before, event, time.time(), self._timings)
+        if after is not before:
+            self._store.save(before, after)
+            self._snapshot = after
+            self._changed.set()
+            self._changed = asyncio.Event()
+        self._effects.submit(effects)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                self.apply(Tick(time.time()))
+            except XinferError as error:
+                log.error("tick refused", code=error.code, reason=error.message)
+
+    async def _until(self, met: Callable[[], bool], wait: float) -> bool:
+        """Wait for a condition on the snapshot, looking only when it has changed."""
+        try:
+            async with asyncio.timeout(wait):
+                while not met():
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # --- workers ---
+
+    async def join(self, hello: Hello) -> Welcome:
+        """Register a worker, or take it back with the replicas it still runs."""
+        self.apply(WorkerJoined(hello.worker, hello.running))
+        worker = self._snapshot.workers[hello.worker.id]
+        log.info("worker joined", worker=worker.address, devices=len(worker.devices), running=len(hello.running))
+        return Welcome(worker.epoch, self._snapshot.epoch, self._timings.heartbeat)
+
+    async def beat(self, beat: Beat, events: tuple[Event, ...]) -> None:
+        """A heartbeat with news.
+
+        Raises:
+            StaleEpoch: this supervisor does not know the registration; join again.
+        """
+        if must_rejoin(self._snapshot, beat.worker_id, beat.epoch):
+            raise StaleEpoch(f"Worker {beat.worker_id} is not registered with epoch {beat.epoch}.")
+        for event in events:
+            self.apply(event)
+        self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))
+
+    def _worker(self, worker_id: WorkerId) -> WorkerRef | None:
+        worker = self._snapshot.workers.get(worker_id)
+        return None if worker is None else self._survey.ref(worker.address)
+
+    # --- API processes ---
+
+    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
+        """The route table, at once if it is another than ``(epoch, version)``, else when it changes; None after ``wait`` seconds."""
+
+        def is_new() -> bool:
+            return (self._snapshot.epoch, self._snapshot.version) != (epoch, version)
+
+        return route_table(self._snapshot) if await self._until(is_new, wait) else None
+
+    async def snapshot(self) -> Snapshot:
+        """The whole cluster."""
+        return self._snapshot
+
+    async def launch(self, request: LaunchRequest) -> ModelUid:
+        """Place and begin a deployment: all its replicas or none.
+
+        Raises:
+            InvalidRequest, NoFit, ModelNotFound, AlreadyExists, NoWorker, StoreError.
+        """
+        deployment = await self._compile(request)
+        self.apply(LaunchRequested(deployment))
+        log.info("launched", model=deployment.uid, replicas=len(deployment.demands), engine=deployment.spec.engine)
+        return deployment.uid
+
+    async def plan(self, request: LaunchRequest) -> PlanReply:
+        """What ``launch`` would do, from the same functions."""
+        deployment = await self._compile(request)
+        return plan_reply(plan_launch(self._snapshot, deployment), deployment, self._snapshot)
+
+    async def _compile(self, request: LaunchRequest) -> Deployment:
+        alive = [w for w in self._snapshot.workers.values() if w.state is WorkerState.ALIVE]
+        findings = await self._survey.look(request, alive, self._families)
+        return compile_launch(
+            request,
+            snapshot=self._snapshot,
+            families=self._families,
+            files=findings.files,
+            engines=findings.engines,
+            now=time.time(),
+        )
+
+    async def stop(self, model_uid: ModelUid) -> None:
+        """Drain and stop a deployment. Raises ModelNotFound."""
+        self._deployment(model_uid)
+        self.apply(StopRequested(model_uid))
+
+    async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
+        """Add replicas, all or none. Raises ModelNotFound, InvalidPlacement, NoFit."""
+        demands = compile_addition(self._deployment(model_uid), placement, self._snapshot)
+        before = set(self._snapshot.replicas)
+        self.apply(ReplicasAdded(model_uid, demands))
+        return tuple(r for r in self._snapshot.replicas if r not in before)
+
+    async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
+        """Remove one replica; returns how many stay desired. Raises ModelNotFound, ReplicaNotFound."""
+        self._deployment(model_uid)
+        replica = self._snapshot.replicas.get(replica_id)
+        if replica is None or replica.model_uid != model_uid:
+            known = ", ".join(sorted(r.id for r in self._snapshot.replicas.values() if r.model_uid == model_uid))
+            raise ReplicaNotFound(f"Model {model_uid} has no replica {replica_id}; it has {known}.", param="replica_id")
+        self.apply(ReplicaRemoved(model_uid, replica_id))
+        left = self._snapshot.deployments.get(model_uid)
+        return 0 if left is None else len(left.demands)
+
+    async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
+        """True once every replica is READY; False after ``wait`` seconds.
+
+        Raises:
+            ModelNotFound: it was stopped meanwhile; LaunchFailed: a replica has given up, with its reason.
+        """
+        self._deployment(model_uid)
+        await self._until(lambda: self._settled(model_uid), wait)
+        deployment = self._deployment(model_uid)
+        mine = [r for r in self._snapshot.replicas.values() if r.model_uid == model_uid]
+        failed = next((r for r in mine if r.phase is Phase.FAILED), None)
+        if failed is not None:
+            raise LaunchFailed(
+                f"Replica {failed.id} failed: {failed.error}", cause=failed.error_code, replica_id=failed.id, stderr_tail=failed.stderr_tail
+            )
+        return sum(r.phase is Phase.READY for r in mine) >= len(deployment.demands)
+
+    def _settled(self, model_uid: ModelUid) -> bool:
+        deployment = self._snapshot.deployments.get(model_uid)
+        if deployment is None:
+            return True
+        phases = [r.phase for r in self._snapshot.replicas.values() if r.model_uid == model_uid]
+        return Phase.FAILED in phases or sum(p is Phase.READY for p in phases) >= len(deployment.demands)
+
+    def _deployment(self, model_uid: ModelUid) -> Deployment:
+        deployment = self._snapshot.deployments.get(model_uid)
+        if deployment is None:
+            known = ", ".join(sorted(self._snapshot.deployments)) or "none"
+            raise ModelNotFound(f"No model {model_uid} is running; running: {known}.", param="model_uid")
+        return deployment
+
+    async def usage(self) -> tuple[WorkerUsage, ...]:
+        """Live figures of every worker that answers within 3 s."""
+        return await self._survey.usage(list(self._snapshot.workers.values()))

@@ -1,0 +1,64 @@
+"""Questions that the supervisor puts to workers before it decides: does this folder hold a model, how much memory is free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xinfer.actors.messages import WorkerUsage
+from xinfer.actors.refs import WorkerRef
+from xinfer.catalog.families import Families
+from xinfer.catalog.files import ModelFiles
+from xinfer.cluster.ids import Address
+from xinfer.cluster.worker import Worker
+from xinfer.errors import ModelNotFound, NoWorker, XinferError
+from xinfer.schemas.launch import LaunchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the workers said.
+
+    Attributes:
+        files: of the folder named by ``model_path``; None if none is named.
+        engines: installed on some worker.
+    """
+
+    files: ModelFiles | None
+    engines: frozenset[str]
+
+
+class Survey:
+    """References to workers, kept by address."""
+
+    def __init__(self) -> None:
+        self._refs: dict[Address, WorkerRef] = {}
+
+    def ref(self, address: Address) -> WorkerRef:
+        """The reference to the worker at ``address``."""
+        return self._refs.setdefault(address, WorkerRef(address))
+
+    async def look(self, request: LaunchRequest, workers: Sequence[Worker], families: Families) -> Findings:
+        """Ask every worker about ``model_path``; the first that has it answers for all.
+
+        Raises:
+            NoWorker: there is none to ask; ModelNotFound: none has a model in that folder.
+        """
+        if not workers:
+            raise NoWorker("No worker has joined yet: start one with `xinfer-worker -e ENDPOINT`, then launch again.", retry_after=5.0)
+        engines = frozenset[str]().union(*(w.engines for w in workers))
+        if not request.model_path:
+            return Findings(None, engines)
+        answers = await asyncio.gather(*(self.ref(w.address).inspect(request.model_path) for w in workers), return_exceptions=True)
+        files = next((a for a in answers if isinstance(a, ModelFiles)), None)
+        if files is None:
+            refusal = next((a for a in answers if isinstance(a, ModelNotFound)), None)
+            failure = next((a for a in answers if isinstance(a, XinferError)), None)
+            raise refusal or failure or ModelNotFound(f"model_path {request.model_path!r} could not be looked at.", param="model_path")
+        return Findings(files, engines)
+
+    async def usage(self, workers: Sequence[Worker]) -> tuple[WorkerUsage, ...]:
+        """Live figures of the workers that answer."""
+        answers = await asyncio.gather(*(self.ref(w.address).usage() for w in workers), return_exceptions=True)
+        return tuple(a for a in answers if isinstance(a, WorkerUsage))

@@ -1,0 +1,206 @@
+"""WorkerActor: owns the devices of a host (or of a part of it) and the replica processes bound to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+import xoscar as xo
+
+from xinfer.actors.enrolment import find_supervisor
+from xinfer.actors.hosting import Host, Hosted
+from xinfer.actors.messages import Beat, Hello, WorkerUsage
+from xinfer.actors.refs import SupervisorRef
+from xinfer.catalog.files import ModelFiles
+from xinfer.cluster.device import Device
+from xinfer.cluster.ids import DeviceUuid, Epoch, ReplicaId
+from xinfer.cluster.ledger import fits
+from xinfer.cluster.replica import Assignment, Replica
+from xinfer.cluster.worker import Worker
+from xinfer.control.events import Event, ReplicaEnded
+from xinfer.devices.base import Inventory
+from xinfer.errors import SlotTaken, StaleEpoch, SupervisorUnreachable, XinferError
+from xinfer.settings import WorkerSettings
+from xinfer.sources import inspect as model_files
+
+log = structlog.get_logger(__name__)
+
+RECONNECT = 1.0
+TAIL_BYTES = 64 * 1024
+
+
+class WorkerActor(xo.StatelessActor):
+    """The only truth about which process sits on which device."""
+
+    def __init__(self, me: Worker, settings: WorkerSettings, inventory: Inventory, token: str) -> None:
+        super().__init__()
+        self._me = me
+        self._settings = settings
+        self._inventory = inventory
+        self._hosted: dict[ReplicaId, Hosted] = {}
+        self._stderr: dict[ReplicaId, Path] = {}
+        self._outbox: deque[Event] = deque()
+        self._news = asyncio.Event()
+        self._host = Host(settings, inventory, token, me.id, self._tell, self._ended)
+        self._link: asyncio.Task[None] | None = None
+        self._joined = asyncio.Event()
+        self._observed: dict[DeviceUuid, int] = {}
+
+    async def begin(self) -> None:
+        """Start looking for the supervisor; returns at once."""
+        self._link = asyncio.create_task(self._keep_link(), name="supervisor link")
+
+    async def joined(self) -> None:
+        """Returns once the supervisor knows this worker."""
+        await self._joined.wait()
+
+    async def close(self) -> None:
+        """End every replica and the link."""
+        if self._link is not None:
+            self._link.cancel()
+        lives = [h.task for h in self._hosted.values() if h.task is not None]
+        for hosted in list(self._hosted.values()):
+            hosted.ask_stop(0.0)
+        if lives:
+            await asyncio.wait(lives)
+        self._inventory.close()
+
+    # --- called by the supervisor ---
+
+    async def start(self, assignment: Assignment) -> None:
+        """Begin a replica; its life is told by events.
+
+        Raises:
+            SlotTaken: this worker's own ledger says no. A start that is already under way is not begun twice.
+        """
+        replica = assignment.replica
+        held = self._hosted.get(replica.id)
+        if held is not None and held.replica.epoch == replica.epoch:
+            return
+        if held is not None:
+            raise SlotTaken(f"Replica {replica.id} still runs here with epoch {held.replica.epoch}.")
+        devices = self._verify(replica)
+        stderr = self._settings.home.logs / str(self._me.id) / f"{replica.id}.stderr"
+        hosted = Hosted(self._host, assignment, replica, devices, stderr=stderr)
+        self._hosted[replica.id] = hosted
+        self._stderr[replica.id] = stderr
+        hosted.begin()
+
+    def _verify(self, replica: Replica) -> tuple[Device, ...]:
+        if replica.slot is None or replica.slot.worker_id != self._me.id:
+            raise SlotTaken(f"Replica {replica.id} is bound to another worker.")
+        devices = []
+        for uuid in replica.slot.device_uuids:
+            device = self._me.device(uuid)
+            if device is None:
+                raise SlotTaken(f"Worker {self._me.address} has no device {uuid}.")
+            if not fits(device, *self._charged(device), self._observed.get(uuid), replica.reserved_bytes):
+                raise SlotTaken(f"Device {device.index} of worker {self._me.address} has no room for {replica.reserved_bytes} bytes.")
+            devices.append(device)
+        return tuple(devices)
+
+    def _charged(self, device: Device) -> tuple[int, int]:
+        """Bytes reserved on the device, and in its memory domain by replicas that are not loaded yet."""
+        on_device = in_domain = 0
+        for hosted in self._hosted.values():
+            for held in hosted.devices:
+                on_device += hosted.replica.reserved_bytes if held.uuid == device.uuid else 0
+                in_domain += (
+                    hosted.replica.reserved_bytes if held.memory_domain == device.memory_domain and not hosted.replica.loaded else 0
+                )
+        return on_device, in_domain
+
+    async def stop(self, replica_id: ReplicaId, epoch: Epoch, drain: float) -> None:
+        """Drain and end a replica; returns at once. One that is not here is told as ended."""
+        hosted = self._hosted.get(replica_id)
+        if hosted is not None and hosted.replica.epoch <= epoch:
+            hosted.ask_stop(drain)
+        elif hosted is None:
+            self._tell(ReplicaEnded(replica_id, epoch, self._me.id))
+
+    async def inspect(self, path: str) -> ModelFiles:
+        """Look into a folder of this host. Raises ModelNotFound."""
+        return await asyncio.to_thread(model_files.inspect, Path(path))
+
+    async def usage(self) -> WorkerUsage:
+        """Memory and utilisation of the devices, now."""
+        usage = await asyncio.to_thread(self._inventory.usage)
+        return WorkerUsage(
+            self._me.id,
+            self._me.address,
+            {u: x.free_bytes for u, x in usage.items() if x.free_bytes is not None},
+            {u: x.utilization for u, x in usage.items() if x.utilization is not None},
+        )
+
+    async def stderr_tail(self, replica_id: ReplicaId, lines: int) -> str:
+        """Last lines that the replica's process wrote; empty if there is no such file."""
+        path = self._stderr.get(replica_id)
+        return "" if path is None else await asyncio.to_thread(_tail, path, lines)
+
+    # --- news for the supervisor ---
+
+    def _tell(self, event: Event) -> None:
+        self._outbox.append(event)
+        self._news.set()
+
+    def _ended(self, replica: Replica) -> None:
+        held = self._hosted.get(replica.id)
+        if held is not None and held.replica.epoch == replica.epoch:
+            del self._hosted[replica.id]
+
+    async def _keep_link(self) -> None:
+        """Join, beat, and join again whenever the supervisor was away or has forgotten us."""
+        while True:
+            try:
+                supervisor = SupervisorRef(await find_supervisor(self._settings))
+                await self._beat_until_lost(supervisor, await self._join(supervisor))
+            except (SupervisorUnreachable, StaleEpoch) as error:
+                log.info("no supervisor", reason=error.message)
+                await asyncio.sleep(RECONNECT)
+            except XinferError as error:
+                log.error("the supervisor refuses this worker", reason=error.message)
+                await asyncio.sleep(5 * RECONNECT)
+
+    async def _join(self, supervisor: SupervisorRef) -> Epoch:
+        running = tuple(h.replica for h in self._hosted.values())
+        me = replace(self._me, free_bytes=await self._free(), last_seen=time.time())
+        welcome = await supervisor.join(Hello(me, running))
+        self._me = replace(self._me, epoch=welcome.epoch)
+        self._joined.set()
+        log.info("joined", supervisor_epoch=welcome.supervisor_epoch, epoch=welcome.epoch, running=len(running))
+        return welcome.epoch
+
+    async def _beat_until_lost(self, supervisor: SupervisorRef, epoch: Epoch) -> None:
+        every = self._settings.timings.heartbeat
+        while True:
+            news = tuple(self._outbox)
+            beat = Beat(self._me.id, epoch, await self._free(), tuple((h.replica.id, h.replica.epoch) for h in self._hosted.values()))
+            await supervisor.beat(beat, news)
+            for _ in news:  # only what was delivered; more may have come meanwhile
+                self._outbox.popleft()
+            if not self._outbox:
+                self._news.clear()
+                try:
+                    async with asyncio.timeout(every):
+                        await self._news.wait()
+                except TimeoutError:
+                    pass
+
+    async def _free(self) -> dict[DeviceUuid, int]:
+        usage = await asyncio.to_thread(self._inventory.usage)
+        self._observed = {u: x.free_bytes for u, x in usage.items() if x.free_bytes is not None}
+        return self._observed
+
+
+def _tail(path: Path, lines: int) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

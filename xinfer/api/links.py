@@ -1,0 +1,137 @@
+"""What connects an API process to the rest: replica calls, the supervisor, and the route poll."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from xinfer.actors.messages import ReplicaStats, WorkerUsage
+from xinfer.actors.refs import ReplicaRef, SupervisorRef
+from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId
+from xinfer.cluster.routes import Route, RouteTable
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.errors import SupervisorUnreachable, XinferError
+from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+
+log = structlog.get_logger(__name__)
+
+PROBE = 2.0
+STATS = 1.0
+LONG_POLL = 20.0
+RETRY_FIRST, RETRY_MOST = 0.1, 1.0
+
+
+class ReplicaCalls:
+    """Calls to replicas by route; one reference per life of a replica."""
+
+    def __init__(self) -> None:
+        self._refs: dict[str, ReplicaRef] = {}
+
+    def _ref(self, route: Route) -> ReplicaRef:
+        ref = self._refs.get(route.uid)
+        if ref is None:
+            ref = self._refs[route.uid] = ReplicaRef(route.address, route.uid)
+        return ref
+
+    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
+        """Run one shard. Raises ReplicaLost, ReplicaBusy, DeadlineExceeded, EngineError."""
+        return await self._ref(route).run(items, timeout)
+
+    async def probe(self, route: Route) -> bool:
+        """Whether the replica answers a real forward."""
+        try:
+            await self._ref(route).health(PROBE)
+        except XinferError:
+            return False
+        return True
+
+    def keep(self, table: RouteTable) -> None:
+        """Forget the references to lives that have left the routes."""
+        alive = {r.uid for m in table.models.values() for r in m.replicas}
+        self._refs = {uid: ref for uid, ref in self._refs.items() if uid in alive}
+
+    async def stats(self, table: RouteTable) -> dict[ReplicaId, ReplicaStats]:
+        """Figures of every replica that answers within a second."""
+        routes = [r for m in table.models.values() for r in m.replicas]
+        answers = await asyncio.gather(*(self._ref(r).stats(STATS) for r in routes), return_exceptions=True)
+        return {a.replica_id: a for a in answers if isinstance(a, ReplicaStats)}
+
+
+async def poll_routes(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
+    """Long-poll the route table for ever. While the supervisor is away, the last table stays in force."""
+    pause = RETRY_FIRST
+    while True:
+        table = known()
+        try:
+            fresh = await supervisor.routes(table.epoch, table.version, LONG_POLL)
+        except SupervisorUnreachable as error:
+            log.warning("supervisor away, serving from the last routes", reason=error.message)
+            await asyncio.sleep(pause)
+            pause = min(RETRY_MOST, 2 * pause)
+            continue
+        pause = RETRY_FIRST
+        if fresh is not None:
+            update(fresh)
+
+
+class SupervisorControl:
+    """The management port of the API (``api.ports.Control``) over the supervisor and the replicas."""
+
+    def __init__(self, supervisor: SupervisorRef, replicas: ReplicaCalls, routes: Callable[[], RouteTable]) -> None:
+        self._supervisor = supervisor
+        self._replicas = replicas
+        self._routes = routes
+
+    async def snapshot(self) -> Snapshot:
+        """The whole cluster."""
+        return await self._supervisor.snapshot()
+
+    async def launch(self, request: LaunchRequest) -> ModelUid:
+        """Place and begin a deployment."""
+        return await self._supervisor.launch(request)
+
+    async def plan(self, request: LaunchRequest) -> PlanReply:
+        """What ``launch`` would do."""
+        return await self._supervisor.plan(request)
+
+    async def stop(self, model_uid: ModelUid) -> None:
+        """Stop a deployment."""
+        await self._supervisor.stop(model_uid)
+
+    async def cancel(self, model_uid: ModelUid) -> None:
+        """Cancel a launch: the same as stopping it, at whatever stage it is."""
+        await self._supervisor.stop(model_uid)
+
+    async def wait_ready(self, model_uid: ModelUid, timeout: float) -> bool:
+        """Wait until every replica is ready, in polls short enough for a supervisor that restarts meanwhile."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while (left := end - loop.time()) > 0:
+            try:
+                if await self._supervisor.wait_ready(model_uid, min(LONG_POLL, left)):
+                    return True
+            except SupervisorUnreachable:
+                await asyncio.sleep(min(RETRY_MOST, left))
+        return False
+
+    async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
+        """Add replicas."""
+        return await self._supervisor.add_replicas(model_uid, placement)
+
+    async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
+        """Remove one replica."""
+        return await self._supervisor.remove_replica(model_uid, replica_id)
+
+    async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
+        """Figures straight from the replicas."""
+        return await self._replicas.stats(self._routes())
+
+    async def usage(self) -> tuple[WorkerUsage, ...]:
+        """Live memory and utilisation of devices."""
+        return await self._supervisor.usage()
+
+
+NO_ROUTES = RouteTable(Epoch(0), -1)

@@ -1,0 +1,80 @@
+"""Entry of an API process: uvicorn on the launcher's socket, beside an actor pool, in one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+import xoscar as xo
+
+from xinfer import __version__
+from xinfer import settings as config
+from xinfer.actors.messages import API_UID
+from xinfer.actors.pool import open_pool
+from xinfer.actors.refs import SupervisorRef
+from xinfer.api.actor import ApiActor
+from xinfer.api.app import create_app
+from xinfer.api.dispatch import Dispatcher
+from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
+from xinfer.cluster.ids import Address
+from xinfer.cluster.routes import RouteTable
+from xinfer.processes import runtime
+from xinfer.settings import ServerSettings
+
+
+def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) -> int:
+    """Serve until told to stop.
+
+    Args:
+        payload: ``settings``; ``fd``, the listening REST socket; ``control``, the SupervisorActor's address.
+    """
+    settings = config.load(ServerSettings, payload["settings"])
+
+    async def serve(stop: asyncio.Event) -> None:
+        pool, address = await open_pool(settings.control_host, None)
+        supervisor = SupervisorRef(Address(payload["control"]))
+        calls = ReplicaCalls()
+        dispatcher = Dispatcher(calls, limits=settings.limits, timings=settings.timings, api_processes=settings.api_processes)
+        await xo.create_actor(ApiActor, dispatcher, address=address, uid=API_UID)
+        control = SupervisorControl(supervisor, calls, dispatcher.routes)
+
+        def update(table: RouteTable) -> None:
+            dispatcher.update_routes(table)
+            calls.keep(table)
+
+        polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update), name="route poll")
+        app = create_app(dispatcher, control, limits=settings.limits, version=__version__, supervisor_address=payload["control"])
+        await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
+        polling.cancel()
+        await dispatcher.close()
+        await pool.stop()
+
+    return runtime.run(serve, settings.log_level)
+
+
+async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=75,
+            backlog=4096,
+        )
+    )
+    serving = asyncio.create_task(server._serve([socket.socket(fileno=fd)]))  # not serve(): signals are the runtime's
+    stopping = asyncio.create_task(stop.wait())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    ready()
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    stopping.cancel()
