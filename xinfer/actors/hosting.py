@@ -194,7 +194,8 @@ class Hosted:
 
     async def _watch(self, stop: asyncio.Task[bool]) -> XinferError | None:
         """Until the process ends, hangs or is to stop."""
-        assert self.child is not None and self.ref is not None  # noqa: S101
+        assert self.child is not None  # noqa: S101
+        assert self.ref is not None  # noqa: S101
         ended = asyncio.create_task(self.child.wait())
         health = asyncio.create_task(self._health(self.ref))
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -55,25 +56,38 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
     return runtime.run(serve, settings.log_level)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens and leaves the signals to the runtime."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-            timeout_keep_alive=75,
-            backlog=4096,
-        )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=75,
+        backlog=4096,
     )
-    serving = asyncio.create_task(server._serve([socket.socket(fileno=fd)]))  # not serve(): signals are the runtime's
+    server = _Server(config, ready)
+    serving = asyncio.create_task(server.serve([socket.socket(fileno=fd)]))
     stopping = asyncio.create_task(stop.wait())
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    ready()
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
