@@ -1,0 +1,32 @@
+"""The variables a replica's process starts with, so that it sees its devices and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.ids import DeviceUuid
+
+_ALLOCATOR = "expandable_segments:True"
+
+
+def replica_environment(kind: DeviceKind, uuids: Sequence[DeviceUuid], threads: int) -> dict[str, str]:
+    """Bind a process to ``uuids`` and to ``threads`` compute threads, before its interpreter starts.
+
+    A CPU slot's or simulated GPU's uuid names nothing to CUDA, so there it hides every real GPU.
+    """
+    count = str(max(1, threads))
+    env = {
+        "CUDA_VISIBLE_DEVICES": ",".join(uuids),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "XINFER_DEVICE_KIND": kind.value,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        # Tokenisers run on a thread of their own; a pool of theirs would take cores that other slots own.
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if kind is DeviceKind.GPU:
+        # The first name is what torch before 2.9 reads.
+        env |= {"PYTORCH_CUDA_ALLOC_CONF": _ALLOCATOR, "PYTORCH_ALLOC_CONF": _ALLOCATOR}
+    return env
