@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 
 class Strict(BaseModel):
@@ -18,7 +18,7 @@ class DeviceChoice(Strict):
 
     worker_ip: str
     gpu_idx: list[int] | int | None = None
-    n_gpu: int | None = None
+    n_gpu: int | Literal["auto"] | None = None
 
 
 class ReplicaChoice(Strict):
@@ -69,6 +69,12 @@ class LaunchRequest(Placement):
     """Bytes (or "2GiB") to reserve per replica and device instead of the estimate."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the chosen engine declares; the wire also takes them at top level."""
+    _top_level: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def top_level(self) -> frozenset[str]:
+        """Those of ``options`` that came at top level; one that no engine declares is then called an unknown field."""
+        return self._top_level
 
 
 class PlannedReplica(Strict):

@@ -1,0 +1,64 @@
+"""How much memory a replica needs before anyone has measured it, and sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from xinfer.catalog.spec import ModelSpec
+from xinfer.cluster.device import DeviceKind
+from xinfer.errors import InvalidRequest
+
+MIB = 1024**2
+MIN_WORKSPACE = 512 * MIB
+MAX_BYTES = 1 << 60
+
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.ASCII | re.IGNORECASE)
+_POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind) -> int:
+    """Bytes to reserve on each device until the replica has measured itself.
+
+    Weight files times 1.2, plus workspace of the larger of 512 MiB and the weights. What the engine's libraries take
+    (``engine_base_bytes``) lies in host memory, so it counts where the host's memory is the device's.
+    """
+    weights = spec.weight_bytes
+    base = 0 if device_kind is DeviceKind.GPU else engine_base_bytes
+    return weights * 6 // 5 + base + max(MIN_WORKSPACE, weights)
+
+
+def parse_bytes(value: str | int, field: str = "memory") -> int:
+    """Bytes from ``2147483648``, ``"2GiB"``, ``"2G"`` (both 1024-based) or ``"2GB"`` (1000-based).
+
+    Raises:
+        InvalidRequest: not a size, not above zero, or above 1 EiB; names ``field``.
+    """
+    wrong = f'{field} must be a size above zero such as 2147483648, "2GiB" or "500MB", not {str(value)[:40]!r}.'
+    if isinstance(value, bool):
+        raise InvalidRequest(wrong, param=field)
+    if isinstance(value, int):
+        size = value
+    else:
+        match = _SIZE.fullmatch(value)
+        if match is None:
+            raise InvalidRequest(wrong, param=field)
+        number, unit, suffix = match.groups()
+        step = 1000 if (suffix or "").lower() == "b" else 1024
+        size = int(Fraction(number) * (step ** _POWER[unit.lower()] if unit else 1))
+    if not 0 < size <= MAX_BYTES:
+        raise InvalidRequest(wrong, param=field)
+    return size
+
+
+def format_bytes(size: int) -> str:
+    """A size for people: ``"1.5 GiB"``, ``"600 MiB"``; negative sizes keep their sign."""
+    sign, amount = ("-", -size) if size < 0 else ("", size)
+    if amount < 1024:
+        return f"{sign}{amount} B"
+    for power, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), start=1):
+        scaled = amount / 1024**power
+        if scaled < 1000 or unit == "TiB":
+            break
+    text = f"{scaled:.1f}".removesuffix(".0") if scaled < 100 else f"{scaled:.0f}"
+    return f"{sign}{text} {unit}"

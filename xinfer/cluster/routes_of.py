@@ -1,0 +1,76 @@
+"""What API processes need of a snapshot: who serves which model, under which address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import ModelUid, WorkerId
+from xinfer.cluster.replica import STARTING, Phase, Replica
+from xinfer.cluster.routes import ModelRoutes, Route, RouteTable
+from xinfer.cluster.slot import Slot
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.worker import Worker, WorkerState
+
+ON_THEIR_WAY = STARTING | {Phase.QUEUED, Phase.BACKOFF}
+
+
+def slot_text(slot: Slot, workers: Mapping[WorkerId, Worker]) -> str:
+    """``ADDR@0,1`` as people write it; a worker or device that is gone shows by its id."""
+    worker = workers.get(slot.worker_id)
+    if worker is None:
+        return f"{slot.worker_id}@{','.join(slot.device_uuids)}"
+    index = {device.uuid: str(device.index) for device in worker.devices}
+    return f"{worker.address}@{','.join(index.get(uuid, uuid) for uuid in slot.device_uuids)}"
+
+
+def route_table(snapshot: Snapshot) -> RouteTable:
+    """The table of this snapshot, one entry per deployment; one pass over the replicas."""
+    by_model: dict[ModelUid, list[Replica]] = {uid: [] for uid in snapshot.deployments}
+    for replica in snapshot.replicas.values():
+        if replica.model_uid in by_model:
+            by_model[replica.model_uid].append(replica)
+    models = {
+        uid: _model_routes(deployment, sorted(by_model[uid], key=lambda r: r.ordinal), snapshot.workers)
+        for uid, deployment in snapshot.deployments.items()
+    }
+    return RouteTable(epoch=snapshot.epoch, version=snapshot.version, models=models)
+
+
+def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> ModelRoutes:
+    there = {replica.ordinal for replica in replicas}
+    desired = [replica for replica in replicas if replica.phase is not Phase.STOPPED]
+    gave_up = bool(desired) and all(replica.phase is Phase.FAILED for replica in desired)
+    unborn = sum(ordinal not in there for ordinal in deployment.ordinals)
+    return ModelRoutes(
+        model_uid=deployment.uid,
+        spec=deployment.spec,
+        replicas=_routes(replicas, workers),
+        starting=unborn + sum(replica.phase in ON_THEIR_WAY for replica in replicas),
+        was_ready=any(replica.ready_at > 0 for replica in replicas),
+        failed=next((r.error for r in desired if r.error), "every replica has failed") if gave_up and not unborn else "",
+        created_at=deployment.created_at,
+    )
+
+
+def _routes(replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> tuple[Route, ...]:
+    """Ready replicas on live workers; those on suspect workers only while there is no other."""
+    live: list[Route] = []
+    suspect: list[Route] = []
+    for replica in replicas:
+        if replica.phase is not Phase.READY or replica.slot is None or replica.address is None:
+            continue
+        worker = workers.get(replica.slot.worker_id)
+        if worker is None or worker.state is WorkerState.LOST:
+            continue
+        route = Route(
+            replica_id=replica.id,
+            epoch=replica.epoch,
+            uid=f"{replica.id}@{replica.epoch}",
+            address=replica.address,
+            speed=replica.speed,
+            budget_tokens=replica.budget_tokens,
+            slot=slot_text(replica.slot, workers),
+        )
+        (suspect if worker.state is WorkerState.SUSPECT else live).append(route)
+    return tuple(live or suspect)

@@ -1,0 +1,172 @@
+"""Which of the slots that fit is best.
+
+The score is lexicographic, lower is better: failed there before, replicas of the model on the devices, on the worker, the
+part of the memory that is free (most first to spread, least first to pack), then (worker, device index).
+
+Candidates are kept as one heap entry per worker: the best group of its devices. A charge makes every group of that worker
+worse (one more replica of the model there), never better, so an entry can be trusted to be at least as good as its worker
+really is: take the top, score it anew, and put it back if it has sunk. One plan thus costs one pass over the devices plus
+one worker's devices per replica.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from xinfer.cluster.device import Device
+from xinfer.cluster.ids import DeviceUuid, ModelUid
+from xinfer.cluster.ledger import Usage
+from xinfer.cluster.worker import Worker
+
+
+class Strategy(StrEnum):
+    """What to do with free memory: spread evens it out, pack keeps whole devices free."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+class Score(NamedTuple):
+    """Lower is better; compared from the first field on."""
+
+    avoided: bool
+    on_device: int
+    on_worker: int
+    memory: float
+    worker_rank: int
+    first_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a candidate must offer.
+
+    Attributes:
+        need: bytes on each device.
+        n_devices: devices on one worker.
+    """
+
+    need: int
+    n_devices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The best group of devices of one worker, in index order."""
+
+    score: Score
+    worker: Worker
+    devices: tuple[Device, ...]
+    free_fraction: float
+
+
+class Scorer:
+    """Scores groups of devices for replicas of one model; counts what it looks at."""
+
+    __slots__ = ("_model_uid", "_sign", "_usage", "looked_at")
+
+    def __init__(self, usage: Usage, model_uid: ModelUid, strategy: Strategy) -> None:
+        self._usage = usage
+        self._model_uid = model_uid
+        self._sign = -1.0 if strategy is Strategy.SPREAD else 1.0
+        self.looked_at = 0
+        """Devices scored so far: the cost of the plan."""
+
+    def best(self, worker: Worker, rank: int, shape: Shape, avoid: frozenset[DeviceUuid] = frozenset()) -> Candidate | None:
+        """The best group on this worker, None if none fits."""
+        usage, model_uid, sign = self._usage, self._model_uid, self._sign
+        self.looked_at += len(worker.devices)
+        fitting: list[tuple[bool, int, float, int, Device]] = []
+        for device in worker.devices:
+            room = usage.room(device)
+            if room >= shape.need:
+                fraction = sign * room / max(device.total_bytes, 1)
+                fitting.append((device.uuid in avoid, usage.on_device(device.uuid, model_uid), fraction, device.index, device))
+        if len(fitting) < shape.n_devices:
+            return None
+        chosen = [min(fitting, key=_device_key)] if shape.n_devices == 1 else self._group(fitting, shape)
+        if not chosen:
+            return None
+        worst = max(entry[2] for entry in chosen)
+        score = Score(
+            avoided=any(entry[0] for entry in chosen),
+            on_device=sum(entry[1] for entry in chosen),
+            on_worker=usage.on_worker(worker.id, model_uid),
+            memory=worst,
+            worker_rank=rank,
+            first_index=min(entry[3] for entry in chosen),
+        )
+        devices = tuple(sorted((entry[4] for entry in chosen), key=_index))
+        return Candidate(score, worker, devices, abs(worst))
+
+    def _group(self, fitting: list[tuple[bool, int, float, int, Device]], shape: Shape) -> list[tuple[bool, int, float, int, Device]]:
+        """The best devices that fit together; empty if too few do (those of one memory domain share what is free)."""
+        fitting.sort(key=_device_key)
+        together = self._usage.together((entry[4] for entry in fitting), shape.need, shape.n_devices)
+        if len(together) < shape.n_devices:
+            return []
+        return [entry for entry in fitting if entry[4] in together]
+
+
+class Ranking:
+    """The workers that can take one shape, best first, while the usage underneath is being charged."""
+
+    __slots__ = ("_heap", "_scorer", "_shape")
+
+    def __init__(self, scorer: Scorer, shape: Shape, workers: Iterable[tuple[int, Worker]]) -> None:
+        self._scorer = scorer
+        self._shape = shape
+        self._heap: list[tuple[Score, int, Worker]] = []
+        for rank, worker in workers:
+            candidate = scorer.best(worker, rank, shape)
+            if candidate is not None:
+                self._heap.append((candidate.score, rank, worker))
+        heapq.heapify(self._heap)
+
+    def take(self, avoid: frozenset[DeviceUuid] = frozenset()) -> Candidate | None:
+        """The best candidate as things stand, None if nothing fits any more.
+
+        Devices in ``avoid`` count only if nothing else fits. The caller charges the usage with what it takes.
+        """
+        popped: list[Candidate] = []
+        found: list[Candidate] = []
+        while (top := self._pop()) is not None:
+            popped.append(top)
+            if not avoid or not any(device.uuid in avoid for device in top.worker.devices):
+                found.append(top)
+                break
+            # The heap ranks this worker without regard to avoid, which can only make it worse: score it apart, look on.
+            other = self._scorer.best(top.worker, top.score.worker_rank, self._shape, avoid)
+            if other is not None:
+                found.append(other)
+        for candidate in popped:
+            heapq.heappush(self._heap, (candidate.score, candidate.score.worker_rank, candidate.worker))
+        return min(found, key=_score, default=None)
+
+    def _pop(self) -> Candidate | None:
+        """The top of the heap with its true score; workers that have no room left are dropped for good."""
+        while self._heap:
+            _, rank, worker = heapq.heappop(self._heap)
+            candidate = self._scorer.best(worker, rank, self._shape)
+            if candidate is None:
+                continue
+            if not self._heap or candidate.score <= self._heap[0][0]:
+                return candidate
+            heapq.heappush(self._heap, (candidate.score, rank, worker))
+        return None
+
+
+def _device_key(entry: tuple[bool, int, float, int, Device]) -> tuple[bool, int, float, int]:
+    return entry[:4]
+
+
+def _index(device: Device) -> int:
+    return device.index
+
+
+def _score(candidate: Candidate) -> Score:
+    return candidate.score
