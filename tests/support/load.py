@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-WORDS = "the of and river mountain query document server memory worker replica batch queue token latency model ocean energy history".split()
+WORDS = ["the", "of", "and", "river", "mountain", "query", "document", "server", "memory", "worker", "replica", "batch", "queue", "token", "latency", "model", "ocean", "energy", "history"]
 
 
 def documents(count: int, seed: int = 1, low: int = 20, high: int = 120) -> list[str]:
