@@ -12,7 +12,7 @@ import httpx
 
 WORDS = (
     "the of and river mountain query document server memory worker replica batch queue token latency model ocean energy history"
-).split()  # noqa: SIM905
+).split()
 
 
 def documents(count: int, seed: int = 1, low: int = 20, high: int = 120) -> list[str]:
