@@ -27,7 +27,7 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerBeat:
-    """A heartbeat.
+    """A heartbeat. News that came with it is stepped before it, so that it finds nothing missing that was just told as ended.
 
     Attributes:
         epoch: of the registration; news of another one is ignored (see ``liveness.must_rejoin``).
@@ -116,18 +116,21 @@ class ReplicaEnded:
     """A replica's process is gone, for whatever reason; also the answer to a stop of an unknown one.
 
     Attributes:
-        code: of the error (``out_of_memory``, ``device_mismatch``, …), "" for a clean end.
-        error: one sentence.
+        code: exit code of the process, negative for a signal.
+        error: one sentence; "" for a clean end.
+        error_code: of the error (``out_of_memory``, ``device_mismatch``, …).
         fatal: starting it again cannot help (bad files, wrong device): it becomes FAILED at once.
+        worker_id: who says so; None where that is plain.
     """
 
     replica_id: ReplicaId
     epoch: Epoch
-    worker_id: WorkerId
-    code: str = ""
+    code: int = 0
     error: str = ""
+    error_code: str = ""
     stderr_tail: str = ""
     fatal: bool = False
+    worker_id: WorkerId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""What people ask for: launch, stop, more replicas, fewer. These raise; news of workers and replicas never does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import Epoch, ModelUid
+from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.control.draft import Draft
+from xinfer.control.events import LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested
+from xinfer.control.lifecycle import replica_id
+from xinfer.control.reconcile import start
+from xinfer.control.replicas import let_go
+from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, ReplicaNotFound, Unavailable
+from xinfer.placement.plan import NoFitting, plan_launch
+
+
+def launch(draft: Draft, event: LaunchRequested) -> None:
+    """Place and begin every replica of a new deployment.
+
+    Raises:
+        AlreadyExists: the uid is taken, perhaps by a deployment that is still stopping.
+        NoFit, NoWorker: some replica has no slot; nothing is changed.
+        Unavailable: the supervisor has just started and waits for its workers.
+    """
+    deployment = event.deployment
+    if not deployment.ordinals:
+        raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
+    check_free(draft, deployment.uid)
+    draft.put_deployment(deployment)
+    _begin(draft, deployment, deployment.ordinals)
+
+
+def check_free(draft: Draft, uid: ModelUid) -> None:
+    """Raises AlreadyExists with a hint."""
+    deployment = draft.deployments.get(uid)
+    if deployment is not None and deployment.ordinals:
+        raise AlreadyExists(f"model_uid {uid!r} is taken by a running model: pass another model_uid, or stop that one.", param="model_uid")
+    if deployment is not None or any(draft.of_model(uid)):
+        raise AlreadyExists(
+            f"model_uid {uid!r} is taken by a model that is still stopping: pass another model_uid, or try again.", param="model_uid"
+        )
+
+
+def stop(draft: Draft, event: StopRequested) -> None:
+    """Let every replica go; starts are aborted. Stopping twice is the same as once.
+
+    Raises:
+        ModelNotFound: no such deployment.
+    """
+    deployment = _deployment(draft, event.model_uid)
+    if not deployment.ordinals:
+        return
+    draft.put_deployment(replace(deployment, demands=(), ordinals=()))
+    for replica in list(draft.of_model(deployment.uid)):
+        let_go(draft, replica)
+    if not any(draft.of_model(deployment.uid)):
+        draft.drop_deployment(deployment.uid)
+
+
+def add_replicas(draft: Draft, event: ReplicasAdded) -> None:
+    """More replicas, all or none, numbered on from the last.
+
+    Raises:
+        ModelNotFound: no such deployment, or it is stopping. NoFit, NoWorker, Unavailable: as for a launch.
+    """
+    deployment = _deployment(draft, event.model_uid)
+    if not deployment.ordinals:
+        raise ModelNotFound(f"Model {event.model_uid!r} is stopping: launch it again instead.", param="model_uid")
+    if not event.demands:
+        raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
+    first = max(deployment.next_ordinal, max(deployment.ordinals) + 1)
+    added = tuple(range(first, first + len(event.demands)))
+    after = replace(
+        deployment,
+        demands=(*deployment.demands, *event.demands),
+        ordinals=(*deployment.ordinals, *added),
+        next_ordinal=first + len(added),
+    )
+    draft.put_deployment(after)
+    _begin(draft, after, added)
+
+
+def remove_replica(draft: Draft, event: ReplicaRemoved) -> None:
+    """One replica less; the last one takes the deployment with it.
+
+    Raises:
+        ModelNotFound, ReplicaNotFound: nothing of that name, or it is on its way out already.
+    """
+    deployment = _deployment(draft, event.model_uid)
+    replica = draft.replica(event.replica_id)
+    if replica is None or replica.model_uid != deployment.uid or replica.ordinal not in deployment.ordinals:
+        there = ", ".join(replica_id(deployment.uid, ordinal) for ordinal in deployment.ordinals[:16]) or "none"
+        raise ReplicaNotFound(
+            f"Model {deployment.uid!r} has no replica {event.replica_id!r}, its replicas are: {there}.", param="replica_id"
+        )
+    if len(deployment.ordinals) == 1:
+        stop(draft, StopRequested(deployment.uid))
+        return
+    kept = [pair for pair in zip(deployment.ordinals, deployment.demands, strict=True) if pair[0] != replica.ordinal]
+    next_ordinal = max(deployment.next_ordinal, max(deployment.ordinals) + 1)
+    draft.put_deployment(
+        replace(deployment, ordinals=tuple(o for o, _ in kept), demands=tuple(d for _, d in kept), next_ordinal=next_ordinal)
+    )
+    let_go(draft, replica)
+
+
+def _deployment(draft: Draft, uid: ModelUid) -> Deployment:
+    deployment = draft.deployments.get(uid)
+    if deployment is None:
+        raise ModelNotFound(f"No model {uid!r} is running.", param="model_uid")
+    return deployment
+
+
+def _begin(draft: Draft, deployment: Deployment, ordinals: Collection[int]) -> None:
+    if draft.settling:
+        left = max(1.0, draft.settle_until - draft.now)
+        raise Unavailable(
+            f"The supervisor has just started and waits for {len(draft.expected)} of its workers: try again in {left:.0f} s.",
+            retry_after=left,
+        )
+    plan = plan_launch(draft.before, deployment, ordinals)
+    if isinstance(plan, NoFitting):
+        raise plan.to_error()
+    for placed in plan.placements:
+        place = Replica(
+            id=replica_id(deployment.uid, placed.ordinal),
+            model_uid=deployment.uid,
+            ordinal=placed.ordinal,
+            epoch=Epoch(0),
+            phase=Phase.QUEUED,
+            progress=Progress(since=draft.now),
+            created_at=draft.now,
+        )
+        draft.put(place)
+        start(draft, place, deployment, placed.slot, placed.reserved_bytes)

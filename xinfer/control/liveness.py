@@ -1,0 +1,65 @@
+"""What the passing of time means: silent workers, the end of settling, starts and stops that take too long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xinfer.cluster.replica import Phase, Replica
+from xinfer.cluster.worker import Worker, WorkerState
+from xinfer.control.draft import Draft
+from xinfer.control.effects import StopReplica
+from xinfer.control.events import Tick
+from xinfer.control.reconcile import start_due
+from xinfer.control.replicas import LEAVING, crash
+from xinfer.control.workers import must_rejoin as must_rejoin
+from xinfer.control.workers import settled, write_off
+
+FORGET_LOST = 3600.0
+"""A worker lost for so long is no longer listed, nor waited for after a restart."""
+
+
+def tick(draft: Draft, event: Tick) -> None:
+    """Judge workers, end settling, give up what takes too long, start what is due."""
+    slept = draft.ticked_at > 0 and draft.now - draft.ticked_at > draft.timings.suspect
+    draft.ticked_at = draft.now
+    for worker in list(draft.workers.values()):
+        if slept and worker.state is not WorkerState.LOST:
+            # The silence was ours: heartbeats of that time are still in the inbox.
+            draft.put_worker(replace(worker, last_seen=draft.now))
+        else:
+            _judge(draft, worker)
+    if draft.expected and not draft.settling:
+        settled(draft)
+    for replica in list(draft.unsettled()):
+        _hurry(draft, replica)
+    start_due(draft)
+
+
+def _judge(draft: Draft, worker: Worker) -> None:
+    silent = draft.now - worker.last_seen
+    if worker.state is WorkerState.LOST:
+        if silent > FORGET_LOST:
+            draft.drop_worker(worker.id)
+    elif silent >= draft.timings.lost:
+        draft.put_worker(replace(worker, state=WorkerState.LOST))
+        write_off(draft, worker, dead=False)
+    elif silent >= draft.timings.suspect and worker.state is WorkerState.ALIVE:
+        draft.put_worker(replace(worker, state=WorkerState.SUSPECT))
+
+
+def _hurry(draft: Draft, replica: Replica) -> None:
+    """A step that takes longer than it may: ask again for a stop, give a start up."""
+    slot, since, timings = replica.slot, draft.now - replica.progress.since, draft.timings
+    if slot is None:
+        return
+    if replica.phase in LEAVING:
+        if slot.worker_id not in draft.workers and not draft.settling:
+            draft.drop(replica)
+        elif since > timings.stop + (timings.drain if replica.phase is Phase.DRAINING else 0.0):
+            draft.put(replace(replica, progress=replace(replica.progress, since=draft.now)))
+            draft.effects.append(StopReplica(slot.worker_id, replica.id, replica.epoch))
+        return
+    limit = {Phase.SPAWNING: timings.spawn, Phase.LOADING: timings.load, Phase.WARMING: timings.load}.get(replica.phase)
+    if limit is not None and since > limit:
+        draft.effects.append(StopReplica(slot.worker_id, replica.id, replica.epoch))
+        crash(draft, replica, f"The replica was {replica.phase.value} for more than {limit:g} s.", "deadline_exceeded", "")

@@ -1,0 +1,125 @@
+"""Desired against actual: the one path by which replicas are started, after a launch, a crash, a loss or a restart of the supervisor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import ReplicaId
+from xinfer.cluster.replica import Assignment, Phase, Replica
+from xinfer.cluster.slot import Slot
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.worker import WorkerState
+from xinfer.control.draft import Desired, Draft
+from xinfer.control.effects import Effect, StartReplica
+from xinfer.control.lifecycle import move
+from xinfer.placement.plan import NoFitting, Placed, plan_launch
+from xinfer.settings import Timings
+
+PLANS_PER_STEP = 4
+"""Plans over the whole cluster in one step; the rest wait for the next tick, so that no step takes long."""
+
+WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
+
+
+def reconcile(snapshot: Snapshot, now: float, timings: Timings) -> tuple[Snapshot, tuple[Effect, ...]]:
+    """Start what is due, by itself; ``step`` does it with every tick, join and crash."""
+    draft = Draft(snapshot, now, timings)
+    start_due(draft)
+    return draft.finish()
+
+
+def start_due(draft: Draft, *, only: ReplicaId | None = None, wake: bool = False) -> None:
+    """Start the replicas whose time has come, where they belong or where there is room.
+
+    Args:
+        only: look at this one alone.
+        wake: something has changed for the better; those that wait for room need not wait for their next try.
+    """
+    if draft.settling:
+        return
+    homeless: dict[str, tuple[Deployment, list[Replica]]] = {}
+    for replica in (r for r in _candidates(draft, only) if r.phase in WAITING):
+        if replica.retry_at > draft.now and not (wake and replica.phase is Phase.QUEUED):
+            continue
+        desired = draft.desired(replica)
+        if desired is None:
+            continue
+        if _start_at_home(draft, replica, desired):
+            continue
+        homeless.setdefault(replica.model_uid, (desired.deployment, []))[1].append(replica)
+    for deployment, replicas in list(homeless.values())[:PLANS_PER_STEP]:
+        _start_anywhere(draft, deployment, replicas)
+
+
+def start(draft: Draft, replica: Replica, deployment: Deployment, slot: Slot, reserved_bytes: int) -> None:
+    """Bind a waiting replica to ``slot`` with a new epoch and ask its worker to begin."""
+    again = replica.phase is Phase.BACKOFF or replica.ready_at > 0
+    after = move(
+        replica,
+        Phase.SPAWNING,
+        draft.now,
+        epoch=draft.new_epoch(),
+        slot=slot,
+        reserved_bytes=reserved_bytes,
+        loaded=False,
+        address=None,
+        pid=None,
+        reports=(),
+        retry_at=0.0,
+        restarts=replica.restarts + again,
+    )
+    if after is not None:
+        draft.put(after)
+        draft.effects.append(StartReplica(slot.worker_id, Assignment(after, deployment.spec, deployment.options)))
+
+
+def _candidates(draft: Draft, only: ReplicaId | None) -> list[Replica]:
+    if only is None:
+        return list(draft.unsettled())
+    replica = draft.replica(only)
+    return [] if replica is None else [replica]
+
+
+def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:
+    """Start in the pinned or the former slot; True if that is settled, be it by waiting."""
+    demand = desired.deployment.demands[desired.position]
+    pinned = demand.pin is not None
+    slot = demand.pin or replica.slot
+    if slot is None:
+        return False
+    worker = draft.workers.get(slot.worker_id)
+    if worker is None or worker.state is WorkerState.LOST:
+        if pinned:
+            _wait(draft, replica, f"Waits for worker {slot.worker_id}, which its pin names and which is not here.")
+        return pinned
+    if worker.state is WorkerState.SUSPECT:
+        _wait(draft, replica, f"Waits for worker {worker.address}, which has not been heard of lately.")
+        return True
+    one = replace(desired.deployment, demands=(replace(demand, pin=slot),), ordinals=(replica.ordinal,))
+    # Only this worker decides, so only this worker is looked at.
+    here = Snapshot(workers={worker.id: worker}, replicas={r.id: r for r in draft.on_worker(worker.id)})
+    plan = plan_launch(here, one, one.ordinals)
+    if isinstance(plan, NoFitting):
+        if pinned:
+            _wait(draft, replica, f"Waits for its pinned slot: {plan.reason}")
+        return pinned
+    start(draft, replica, desired.deployment, slot, plan.placements[0].reserved_bytes)
+    return True
+
+
+def _start_anywhere(draft: Draft, deployment: Deployment, replicas: list[Replica]) -> None:
+    """As many as fit; the others wait and say why."""
+    plan = plan_launch(draft.checkpoint(), deployment, [replica.ordinal for replica in replicas])
+    placed: dict[int, Placed] = {each.ordinal: each for each in plan.placements}
+    reason = f"Waits for a slot: {plan.reason}" if isinstance(plan, NoFitting) else ""
+    for replica in replicas:
+        found = placed.get(replica.ordinal)
+        if found is None:
+            _wait(draft, replica, reason)
+        else:
+            start(draft, replica, deployment, found.slot, found.reserved_bytes)
+
+
+def _wait(draft: Draft, replica: Replica, reason: str) -> None:
+    draft.put(replace(replica, retry_at=draft.now + 2 * draft.timings.heartbeat, error=reason))
