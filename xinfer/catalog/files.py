@@ -14,13 +14,14 @@ class ModelFiles:
     Attributes:
         path: absolute.
         pytorch_bytes: size of the safetensors / bin weights, 0 if none.
-        onnx_files: (relative path, bytes) of every .onnx file.
+        onnx_files: (relative path, bytes) of every .onnx file, with the external data that belongs to it.
         config: config.json, {} if missing.
         pooling: 1_Pooling/config.json, {} if missing.
         modules: modules.json, [] if missing.
         prompts: of config_sentence_transformers.json.
         has_tokenizer: a tokenizer.json, vocab or sentencepiece file is there.
         needs_remote_code: config.json names an ``auto_map`` of the repository's own code.
+        max_tokens: the longest input that the tokeniser or sentence-transformers configuration allows, 0 if unsaid.
     """
 
     path: str
@@ -32,3 +33,4 @@ class ModelFiles:
     prompts: Mapping[str, str] = field(default_factory=dict)
     has_tokenizer: bool = False
     needs_remote_code: bool = False
+    max_tokens: int = 0

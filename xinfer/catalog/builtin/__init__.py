@@ -1,0 +1,1 @@
+"""Built-in model families: one YAML file per family, data only."""
