@@ -8,11 +8,13 @@ from dataclasses import replace
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.draft import Draft
 from xinfer.control.events import LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested
 from xinfer.control.lifecycle import replica_id
 from xinfer.control.reconcile import start
 from xinfer.control.replicas import let_go
+from xinfer.control.table import ReplicaTable
 from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, ReplicaNotFound, Unavailable
 from xinfer.placement.plan import NoFitting, plan_launch
 
@@ -28,17 +30,17 @@ def launch(draft: Draft, event: LaunchRequested) -> None:
     deployment = event.deployment
     if not deployment.ordinals:
         raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
-    check_free(draft, deployment.uid)
+    check_free(draft.before, deployment.uid)
     draft.put_deployment(deployment)
     _begin(draft, deployment, deployment.ordinals)
 
 
-def check_free(draft: Draft, uid: ModelUid) -> None:
-    """Raises AlreadyExists with a hint."""
-    deployment = draft.deployments.get(uid)
+def check_free(snapshot: Snapshot, uid: ModelUid) -> None:
+    """Raises AlreadyExists, with a hint, if a deployment or the remains of one have this uid."""
+    deployment = snapshot.deployments.get(uid)
     if deployment is not None and deployment.ordinals:
         raise AlreadyExists(f"model_uid {uid!r} is taken by a running model: pass another model_uid, or stop that one.", param="model_uid")
-    if deployment is not None or any(draft.of_model(uid)):
+    if deployment is not None or ReplicaTable.of(snapshot.replicas).of_model(uid):
         raise AlreadyExists(
             f"model_uid {uid!r} is taken by a model that is still stopping: pass another model_uid, or try again.", param="model_uid"
         )

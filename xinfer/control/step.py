@@ -10,6 +10,7 @@ from xinfer.control import events, launches, liveness, replicas, workers
 from xinfer.control.draft import Draft
 from xinfer.control.effects import Effect
 from xinfer.control.events import Event
+from xinfer.control.restore import restore as restore
 from xinfer.settings import Timings
 
 HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {

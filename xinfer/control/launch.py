@@ -1,0 +1,209 @@
+"""From a launch request to a Deployment: what belongs neither to the catalogue nor to placement is checked here."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xinfer.catalog.families import Families
+from xinfer.catalog.files import ModelFiles
+from xinfer.catalog.find import resolve
+from xinfer.catalog.query import ModelQuery
+from xinfer.catalog.spec import ModelSpec
+from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.memory import estimate, parse_bytes
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.worker import Worker, WorkerState
+from xinfer.control.launches import check_free
+from xinfer.errors import InvalidRequest
+from xinfer.placement.compile import PinnedDemand, compile_pins
+from xinfer.schemas.launch import LaunchRequest, Placement
+
+UNKNOWN_ENGINE_BYTES = 600 * 1024**2
+"""Base memory of an engine that has not said: torch on the CPU, the largest there is."""
+
+MAX_UID = 128
+_UID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_UID}}}", re.ASCII)
+
+Measured = Callable[[ModelSpec, str], int | None]
+"""(spec, device name) -> bytes that such a replica was seen to need, or None."""
+
+
+def gather_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON launch body with top-level fields that LaunchRequest does not have moved into ``options``.
+
+    Fields that are null are dropped: clients send them for everything they could have said. Whether the engine declares
+    an option is decided by ``compile_launch``, once the engine is known.
+
+    Raises:
+        InvalidRequest: an option is given twice, or ``options`` is not an object.
+    """
+    fields = {key: value for key, value in body.items() if key in LaunchRequest.model_fields}
+    extra = {key: value for key, value in body.items() if key not in fields and value is not None}
+    options = fields.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidRequest("options must be an object of names and values.", param="options")
+    twice = sorted(extra.keys() & (options or {}).keys())
+    if twice:
+        raise InvalidRequest(f"{twice[0]} is given twice, in the body and in options: remove one of them.", param=twice[0])
+    return {**fields, "options": {**(options or {}), **extra}}
+
+
+def compile_launch(
+    request: LaunchRequest,
+    *,
+    snapshot: Snapshot,
+    families: Families,
+    files: ModelFiles | None,
+    engines: frozenset[str],
+    now: float,
+    base_bytes: Mapping[str, int] | None = None,
+    engine_options: Mapping[str, Mapping[str, type]] | None = None,
+    measured: Measured | None = None,
+    offline: bool = False,
+    cached: frozenset[str] = frozenset(),
+) -> Deployment:
+    """Decide everything about a launch but the slots.
+
+    Args:
+        files: what a worker found at ``model_path``.
+        engines: installed on some worker.
+        now: unix seconds.
+        base_bytes: by engine, host memory it takes before any weights.
+        engine_options: by engine, the options it declares with their types; an engine that is missing takes none.
+        measured: remembered figures, preferred to the estimate.
+        offline, cached: as for ``catalog.find.resolve``.
+
+    Raises:
+        AlreadyExists, InvalidRequest, InvalidPlacement, ModelNotFound, NoWorker: one sentence each, with ``param``.
+    """
+    if request.model_uid is not None:
+        _check_uid(request.model_uid)
+        check_free(snapshot, ModelUid(request.model_uid))
+    spec = resolve(_query(request), families, files, engines, offline=offline, cached=cached)
+    uid = ModelUid(request.model_uid or _default_uid(spec.name))
+    check_free(snapshot, uid)
+    options = _options(request.options, spec.engine, (engine_options or {}).get(spec.engine, {}))
+    workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
+    places = compile_pins(request, workers)
+    _check_scaling(request, len(places))
+    size = parse_bytes(request.memory) if request.memory is not None else None
+    base = (base_bytes or {}).get(spec.engine, UNKNOWN_ENGINE_BYTES)
+    demands = tuple(
+        _demand(place, _bytes(place, spec, base, workers, measured) if size is None else size, size is not None) for place in places
+    )
+    return Deployment(
+        uid=uid,
+        spec=spec,
+        demands=demands,
+        ordinals=tuple(range(len(demands))),
+        created_at=now,
+        options=options,
+        next_ordinal=len(demands),
+    )
+
+
+def compile_addition(deployment: Deployment, placement: Placement, snapshot: Snapshot) -> tuple[Demand, ...]:
+    """Demands of further replicas; they need what the present ones need.
+
+    Raises:
+        InvalidPlacement: as ``placement.compile.compile_pins``.
+    """
+    workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
+    most = max(deployment.demands, key=lambda demand: demand.bytes_per_device, default=Demand(0))
+    return tuple(_demand(place, most.bytes_per_device, most.fixed_bytes) for place in compile_pins(placement, workers))
+
+
+def _query(request: LaunchRequest) -> ModelQuery:
+    return ModelQuery(
+        name=request.model_name,
+        path=request.model_path,
+        type=request.model_type,
+        engine=request.model_engine,
+        format=request.model_format,
+        quantization=request.quantization,
+        dtype=request.dtype,
+        hub=request.download_hub,
+        trust_remote_code=request.trust_remote_code,
+    )
+
+
+def _check_uid(uid: str) -> None:
+    if not _UID.fullmatch(uid):
+        raise InvalidRequest(
+            f"model_uid {uid[:160]!r} must be 1 to {MAX_UID} letters, digits, dots, underscores or hyphens.", param="model_uid"
+        )
+
+
+def _default_uid(name: str) -> str:
+    """The model's name in the characters of a uid."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:MAX_UID] or "model"
+
+
+def _check_scaling(request: LaunchRequest, replicas: int) -> None:
+    for param in ("min_replica", "max_replica"):
+        value = getattr(request, param)
+        if value is not None and value != replicas:
+            raise InvalidRequest(
+                f"{param} must equal the replica count ({replicas}) or be left out, not {value}: scaling by load is not offered yet.",
+                param=param,
+            )
+
+
+def _options(given: Mapping[str, Any], engine: str, declared: Mapping[str, type]) -> dict[str, Any]:
+    """Names checked against what the engine declares, values turned into the declared types."""
+    known = [*(name for name in LaunchRequest.model_fields if name != "options"), *declared]
+    for name in given:
+        if name not in declared:
+            close = difflib.get_close_matches(name, known, n=1)
+            takes = f"{engine} takes {', '.join(sorted(declared))}" if declared else f"{engine} takes no options"
+            hint = f"did you mean {close[0]}?" if close else f"{takes}."
+            raise InvalidRequest(f"{name} is neither a launch field nor an option of {engine}: {hint}", param=name)
+    return {name: _typed(name, value, declared[name]) for name, value in given.items()}
+
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """The value in its declared type; texts of numbers and truth values are read, as command lines send them."""
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        if kind is bool and value.strip().lower() in _TRUTH:
+            return _TRUTH[value.strip().lower()]
+        if kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    raise InvalidRequest(f"{name} must be {_NAMES.get(kind, kind.__name__)}, not {str(value)[:80]!r}.", param=name)
+
+
+def _demand(place: PinnedDemand, size: int, fixed: bool) -> Demand:
+    return Demand(bytes_per_device=size, n_devices=place.n_devices, pin=place.pin, worker_id=place.worker_id, fixed_bytes=fixed)
+
+
+def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Worker], measured: Measured | None) -> int:
+    """Per device: what was measured on every kind of device it may go to, else the largest estimate of those."""
+    devices = [
+        device
+        for worker in workers
+        if place.worker_id in {None, worker.id}
+        for device in worker.devices
+        if place.pin is None or (place.pin.worker_id == worker.id and device.uuid in place.pin.device_uuids)
+    ]
+    if measured is not None and devices:
+        figures = [measured(spec, name) for name in {device.name for device in devices}]
+        known = [figure for figure in figures if figure is not None]
+        if len(known) == len(figures):
+            return max(known)
+    kinds = {device.kind for device in devices} or {DeviceKind.CPU}
+    return max(estimate(spec, base, kind) for kind in kinds)
