@@ -1,0 +1,19 @@
+"""The schema, as the list of changes that made it. Only ever append: a file's ``user_version`` is how many it has had."""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE deployments (uid TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE workers (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE epochs (only INTEGER PRIMARY KEY CHECK (only = 1), reserved INTEGER NOT NULL) STRICT;
+    INSERT INTO epochs VALUES (1, 0);
+    CREATE TABLE measurements (
+        key TEXT NOT NULL,
+        device TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (key, device)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+VERSION = len(MIGRATIONS)
