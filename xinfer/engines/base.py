@@ -86,10 +86,10 @@ class LoadedModel(ABC):
     def reports(self) -> tuple[DeviceReport, ...]:
         """Ask the runtime, not the environment, which devices the weights are on, with the memory used."""
 
-    def release_memory(self) -> None:
+    def release_memory(self) -> None:  # noqa: B027 - most have nothing to give
         """Give cached blocks back after an OOM or a burst."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Free everything."""
 
 

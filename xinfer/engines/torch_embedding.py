@@ -1,0 +1,89 @@
+"""Embedding models, loaded by SentenceTransformer with their own pooling, prompts and layers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from xinfer.batching.work import WorkItem
+from xinfer.engines.base import Encoded, LoadContext
+from xinfer.engines.files import longest_input
+from xinfer.engines.prompts import Prompts
+from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.errors import LaunchFailed
+
+_POOLING = {"mean": "mean", "cls": "cls", "max": "max", "last_token": "lasttoken"}
+
+
+class TorchEmbedding(TorchModel):
+    """Runs the model's modules in order; a closing Normalize is left to the caller, who may not want it."""
+
+    def __init__(self, context: LoadContext, device: torch.device, encoder: Any) -> None:
+        traits = context.spec.embedding
+        tokenizer = encoder.tokenizer
+        config = encoder[0].auto_model.config.to_dict()
+        limit = longest_input(config, context.spec.max_tokens, encoder.max_seq_length)
+        super().__init__(context, device, text_tokenizer(tokenizer, limit), pad_id_of(tokenizer))
+        modules: list[Any] = list(encoder.eval())
+        normalizes = type(modules[-1]).__name__ == "Normalize"
+        self._modules = modules[:-1] if normalizes else modules
+        if traits is not None and traits.pooling is not None:
+            self._repool(_POOLING[traits.pooling], device)
+        for module in self._modules:
+            if getattr(module, "include_prompt", True) is False:
+                raise LaunchFailed(f"{context.path.name} pools without its prompt (include_prompt: false), which is not offered.")
+        self.normalize = traits.normalize if traits is not None else normalizes
+        self._prompts = Prompts(traits, encoder.prompts or {}, encoder.default_prompt_name)
+        one_token = {name: torch.ones((1, 1), dtype=torch.int64, device=device) for name in self._names}
+        self.dimensions = int(self.compute(one_token, [1]).shape[-1])
+
+    def _repool(self, mode: str, device: torch.device) -> None:
+        for place, module in enumerate(self._modules):
+            if type(module).__name__ == "Pooling":
+                width = self._modules[0].auto_model.config.hidden_size
+                self._modules[place] = type(module)(width, pooling_mode=mode).to(device).eval()
+
+    def tokenize(self, items: Sequence[WorkItem]) -> list[Encoded]:
+        """Prompted texts, or token ids as they came."""
+        texts = [self._prompts.apply(item) for item in items if isinstance(item.text, str)]
+        encoded = iter(self._tokenizer.encode(texts))
+        return [next(encoded) if isinstance(item.text, str) else self._tokenizer.given(item.text) for item in items]
+
+    @torch.inference_mode()
+    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+        """Vectors (n, dimensions), not normalised."""
+        features: dict[str, Any] = dict(inputs)
+        for module in self._modules:
+            features = module(features)
+        vectors: torch.Tensor = features["sentence_embedding"]
+        return vectors
+
+    def unload(self) -> None:
+        """Drop the weights."""
+        self._modules = []
+
+
+def load(context: LoadContext) -> TorchEmbedding:
+    """Load an embedding model.
+
+    Raises:
+        LaunchFailed: files missing, or a kind of model that has no transformer in front.
+    """
+    device = prepare(context)
+
+    def build() -> TorchEmbedding:
+        encoder = SentenceTransformer(
+            str(context.path),
+            device=str(device),
+            trust_remote_code=context.spec.trust_remote_code,
+            local_files_only=True,
+            model_kwargs=weights_kwargs(context.spec.dtype),
+        )
+        if not hasattr(encoder[0], "auto_model"):
+            raise LaunchFailed(f"{context.path.name} begins with a {type(encoder[0]).__name__}; only transformer models are offered.")
+        return TorchEmbedding(context, device, encoder)
+
+    return load_guarded(context.path, build)

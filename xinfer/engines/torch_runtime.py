@@ -1,0 +1,173 @@
+"""torch in one process: device, threads, number format, memory limit, the report of what it sees."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from xinfer.catalog.spec import Dtype
+from xinfer.cluster.device import DeviceKind, DeviceReport
+from xinfer.cluster.ids import DeviceUuid
+from xinfer.engines import cuda_driver, host
+from xinfer.engines.base import Encoded, LoadContext, LoadedModel
+from xinfer.engines.failures import from_batch, from_load
+from xinfer.engines.tokens import TextTokenizer, pad
+from xinfer.errors import LaunchFailed, XinferError
+
+CUDA_CONTEXT_BYTES = 512 << 20
+"""What a CUDA context takes beside torch's own allocations."""
+
+DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
+
+LOAD_ERRORS = (OSError, RuntimeError, ValueError, LookupError, ImportError, AttributeError, TypeError, MemoryError)
+BATCH_ERRORS = (RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, AssertionError, MemoryError)
+
+Loaded = TypeVar("Loaded")
+
+
+def prepare(context: LoadContext) -> torch.device:
+    """Settle threads, device and memory limit before anything is loaded.
+
+    Raises:
+        LaunchFailed: no CUDA device where one was promised, or a number format that the device has not.
+    """
+    verbosity: Any = transformers.logging
+    verbosity.set_verbosity_error()
+    verbosity.disable_progress_bar()
+    logging.captureWarnings(True)
+    if context.device_kind is not DeviceKind.GPU:
+        if context.spec.dtype is Dtype.FLOAT16:
+            raise LaunchFailed("dtype: float16 is not offered on the CPU; choose float32 or bfloat16.")
+        if context.threads > 0:
+            torch.set_num_threads(context.threads)
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise LaunchFailed(f"torch {torch.__version__} sees no CUDA device; install torch's CUDA build on this worker.")
+    device = torch.device("cuda:0")
+    torch.cuda.set_device(device)
+    if context.memory_bytes > 0:
+        total = torch.cuda.get_device_properties(0).total_memory
+        fraction = (context.memory_bytes - CUDA_CONTEXT_BYTES) / total
+        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.01, fraction)), 0)
+    if context.spec.dtype is Dtype.BFLOAT16 and not torch.cuda.is_bf16_supported():
+        raise LaunchFailed("dtype: this GPU has no bfloat16; choose float16 or float32.")
+    return device
+
+
+def load_guarded(path: Path, load: Callable[[], Loaded]) -> Loaded:
+    """Run ``load`` and speak of what it raises in our own errors.
+
+    Raises:
+        LaunchFailed, OutOfMemory.
+    """
+    failure: XinferError
+    try:
+        return load()
+    except LOAD_ERRORS as error:
+        failure = from_load(error, path)
+        cause = error.with_traceback(None)
+    raise failure from cause
+
+
+def weights_kwargs(dtype: Dtype) -> dict[str, Any]:
+    """The keyword that transformers takes the number format by, which changed its name in 4.56."""
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (4, 56) else "torch_dtype": DTYPES[dtype]}
+
+
+def text_tokenizer(tokenizer: Any, max_tokens: int) -> TextTokenizer:
+    """Our tokeniser around transformers' one.
+
+    Raises:
+        LaunchFailed: the model has no fast tokeniser.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise LaunchFailed(f"The model's tokeniser ({type(tokenizer).__name__}) has no fast version; add a tokenizer.json to its files.")
+    names = getattr(tokenizer, "model_input_names", ())
+    return TextTokenizer(backend, max_tokens, getattr(tokenizer, "truncation_side", "right"), "token_type_ids" in names)
+
+
+def pad_id_of(tokenizer: Any) -> int:
+    """Any id serves where none is set: padding is masked."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0
+
+
+class TorchModel(LoadedModel):
+    """A model on one torch device. Subclasses tokenise, and compute from padded tensors."""
+
+    def __init__(self, context: LoadContext, device: torch.device, tokenizer: TextTokenizer, pad_id: int) -> None:
+        self._kind = context.device_kind
+        self._device = device
+        self._tokenizer = tokenizer
+        self._pad_id = pad_id
+        self._names = ["input_ids", "attention_mask", *(["token_type_ids"] if tokenizer.type_ids else [])]
+        self.max_tokens = tokenizer.max_tokens
+
+    @abstractmethod
+    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+        """Scores (n,) or vectors (n, dim) of right-padded inputs (n, longest)."""
+
+    @abstractmethod
+    def unload(self) -> None:
+        """Drop the weights."""
+
+    def forward(self, batch: Sequence[Encoded]) -> npt.NDArray[np.float32]:
+        """One padded batch; see the base class."""
+        failure: XinferError
+        try:
+            return self._forward(batch)
+        except BATCH_ERRORS as error:
+            failure = from_batch(error, len(batch), max(item.tokens for item in batch))
+        # Raised out here: within the block the traceback would keep the failed batch's tensors alive.
+        raise failure
+
+    def _forward(self, batch: Sequence[Encoded]) -> npt.NDArray[np.float32]:
+        arrays = pad(batch, self._pad_id, self._names)
+        with torch.inference_mode():
+            inputs = {name: self._moved(torch.from_numpy(array)) for name, array in arrays.items()}
+            result = self.compute(inputs, [item.tokens for item in batch]).float().cpu().numpy()
+        return np.ascontiguousarray(result, dtype=np.float32)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self._device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)
+
+    def reports(self) -> tuple[DeviceReport, ...]:
+        """Every device that this process's torch has; see the base class."""
+        if self._device.type == "cpu":
+            return host.reports(self._kind, torch.get_num_threads())
+        return tuple(_cuda_report(index, self._kind) for index in range(torch.cuda.device_count()))
+
+    def release_memory(self) -> None:
+        """Give torch's cached CUDA blocks back."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Drop the weights and what is cached."""
+        self.unload()
+        self.release_memory()
+
+
+def _cuda_report(index: int, kind: DeviceKind) -> DeviceReport:
+    properties = torch.cuda.get_device_properties(index)
+    name = f"GPU-{properties.uuid}"
+    if any(visible.startswith("MIG-") for visible in host.visible_devices()):
+        # torch names the GPU that an instance is a part of; the driver names the instance.
+        name = cuda_driver.seen_devices()[index].uuid
+    reserved = torch.cuda.memory_reserved(index)
+    used = reserved + CUDA_CONTEXT_BYTES if reserved else 0
+    return DeviceReport(DeviceUuid(name), properties.name, kind, used, host.cores(), torch.get_num_threads())
