@@ -168,6 +168,12 @@ class SupervisorUnreachable(Unavailable):
     code = "supervisor_unreachable"
 
 
+class Unreachable(Unavailable):
+    """The client found no server at the endpoint, or lost it before an answer came."""
+
+    code = "unreachable"
+
+
 class DeadlineExceeded(XinferError):
     """A call took longer than it was given."""
 

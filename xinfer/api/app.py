@@ -1,0 +1,53 @@
+"""The FastAPI application: routes, the error border and the OpenAPI document. It starts nothing and owns no state."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from fastapi import FastAPI
+
+from xinfer.api import errors
+from xinfer.api.meter import Meter, Metered
+from xinfer.api.ports import Control, Inference, Service, Siblings
+from xinfer.api.reply import describe
+from xinfer.api.routes import catalog, cluster, embeddings, health, models, plan, requests, rerank
+from xinfer.settings import Limits, Timings
+
+ABOUT = """Serve models on many GPUs and many machines.
+
+Every error has the body `{"detail": "...", "error": {"message", "type", "code", "param"}}`; the paths of
+text-embeddings-inference answer `{"error", "error_type"}`. Every reply carries `X-Request-ID`, the caller's own if it sent one."""
+
+
+def create_app(
+    inference: Inference,
+    control: Control,
+    *,
+    limits: Limits,
+    version: str,
+    supervisor_address: str = "",
+    timings: Timings | None = None,
+    siblings: Siblings | None = None,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        inference: the dispatcher of this process.
+        control: the way to the supervisor.
+        limits: of one request.
+        version: what /v1/cluster/version says.
+        supervisor_address: ``ip:port`` for workers that join.
+        timings: ``load`` bounds how long a launch request waits.
+        siblings: other API processes, asked for the story of a request and to abort one.
+    """
+    app = FastAPI(title="xinfer", version=version, redirect_slashes=False)
+    app.state.service = Service(inference, control, limits, timings or Timings(), version, supervisor_address, time.monotonic(), siblings)
+    app.state.meter = Meter()
+    for room in (rerank, embeddings, models, plan, cluster, catalog, requests, health):
+        app.include_router(room.router)
+    errors.install(app)
+    app.add_middleware(Metered, meter=app.state.meter)
+    app.add_middleware(errors.Border, new_id=lambda: uuid.uuid4().hex)
+    describe(app, "xinfer", version, ABOUT)
+    return app

@@ -1,0 +1,139 @@
+"""The one error handler: every failure becomes the same body, with the headers that clients act on."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, Literal
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from xinfer.api.sentences import from_errors
+from xinfer.errors import InvalidRequest, NotFound, XinferError
+
+log = logging.getLogger(__name__)
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TEI_TYPES: dict[int, Literal["Overloaded", "Unhealthy"]] = {429: "Overloaded", 503: "Unhealthy"}
+TEI = "tei"
+"""Set in a request's scope by routes that answer in the shape of text-embeddings-inference."""
+
+
+class MethodNotAllowed(XinferError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class HttpError(XinferError):
+    """What the framework refused by itself; the status is its own."""
+
+    code = "http_error"
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers; unexpected exceptions are met by ``Border``."""
+    app.add_exception_handler(XinferError, _on_ours)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+def error_response(error: XinferError, scope: Scope, status: int | None = None) -> Response:
+    """The reply to a failure."""
+    status = status or error.http_status
+    if scope.get(TEI):
+        kind = _TEI_TYPES.get(status, "Validation" if status < 500 else "Backend")
+        body: dict[str, Any] = {"error": error.message, "error_type": kind}
+    else:
+        inner: dict[str, Any] = {
+            "message": error.message,
+            "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "code": error.code,
+            "param": error.param,
+        }
+        if error.details:
+            inner["details"] = error.details
+        body = {"detail": error.message, "error": inner}
+    content = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, status, _headers(error, status), "application/json")
+
+
+def _headers(error: XinferError, status: int) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if error.retry_after is not None or status in (429, 503):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if allow := error.details.get("allow"):
+        headers["Allow"] = str(allow)
+    return headers
+
+
+async def _on_ours(request: Request, error: Exception) -> Response:
+    ours = error if isinstance(error, XinferError) else XinferError(str(error))
+    if ours.http_status >= 500 and not ours.retryable:
+        log.error("request %s failed: %s: %s", request.scope.get("request_id"), ours.code, ours.message)
+    return error_response(ours, request.scope)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    found = [dict(e, loc=e["loc"][1:]) for e in error.errors()] if isinstance(error, RequestValidationError) else []
+    sentence = (
+        from_errors(found, dict(request.query_params) | request.path_params) if found else InvalidRequest("The request is not valid.")
+    )
+    return error_response(sentence, request.scope)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path = request.url.path
+    if status == 404:
+        return error_response(NotFound(f"There is no path {path[:200]}; see /openapi.json."), request.scope)
+    if status == 405:
+        allow = (getattr(error, "headers", None) or {}).get("Allow", "")
+        methods = f"; it takes {allow}" if allow else ""
+        return error_response(MethodNotAllowed(f"{path[:200]} does not take {request.method}{methods}.", allow=allow), request.scope)
+    return error_response(HttpError(str(getattr(error, "detail", error))), request.scope, status)
+
+
+class Border:
+    """Outermost layer: the request's id in and out, and the last stop of every unexpected exception."""
+
+    def __init__(self, app: ASGIApp, new_id: Any) -> None:
+        self.app = app
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name = scope["request_id"] = self._request_id(scope)
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message.setdefault("headers", []).append((b"x-request-id", name.encode("latin-1")))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception:
+            log.exception("request %s: %s %s failed unexpectedly", name, scope["method"], scope["path"])
+            if begun:
+                raise
+            error = XinferError(f"The server failed unexpectedly; its log has more under request id {name}.")
+            await error_response(error, scope)(scope, receive, sending)
+
+    def _request_id(self, scope: Scope) -> str:
+        for key, value in scope["headers"]:
+            if key == b"x-request-id" and 0 < len(value) <= 128 and value.isascii() and value.decode().isprintable():
+                return str(value.decode())
+        return str(self._new_id())

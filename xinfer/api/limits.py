@@ -1,0 +1,148 @@
+"""Reading bodies within limits, and giving up when the client has."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from xinfer.api.ports import Lane, Service
+from xinfer.api.sentences import invalid
+from xinfer.errors import Cancelled, InvalidRequest, PayloadTooLarge
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+DISCARD = 4
+"""A body over the limit is read on and thrown away up to this many times the limit, so that the client sees the answer."""
+
+
+def service(request: Request) -> Service:
+    """What the application was made with."""
+    found: Service = request.app.state.service
+    return found
+
+
+def request_id(request: Request) -> str:
+    """The id of this request, from ``X-Request-ID`` or made for it."""
+    found: str = request.scope["request_id"]
+    return found
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, never more than ``limit`` bytes of it in memory.
+
+    Raises:
+        PayloadTooLarge, Cancelled (the client hung up).
+    """
+    kept: list[bytes] = []
+    total = 0
+    try:
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > DISCARD * limit:
+                break
+            if total <= limit:
+                kept.append(chunk)
+            else:
+                kept.clear()
+    except ClientDisconnect:
+        raise Cancelled("The client hung up before its body had come.") from None
+    if total > limit:
+        raise PayloadTooLarge(f"The body must be at most {limit} bytes.", param="body", limit=limit)
+    return b"".join(kept)
+
+
+async def read_json(request: Request) -> Any:
+    """The body as JSON, whatever content type it claims.
+
+    Raises:
+        InvalidRequest: not JSON, not UTF-8, or half of a surrogate pair in a string.
+    """
+    body = await read_body(request, service(request).limits.body_bytes)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body must be valid JSON in UTF-8: {error}.", param="body") from None
+
+
+def parse(model: type[M], data: Any) -> M:
+    """Validate parsed JSON.
+
+    Raises:
+        InvalidRequest: with one sentence about the first field at fault.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise invalid(error, data, model) from None
+
+
+async def read(request: Request, model: type[M]) -> M:
+    """The body as a validated model."""
+    return parse(model, await read_json(request))
+
+
+def within(count: int, limit: int, param: str) -> None:
+    """Refuse more entries than one request may hold.
+
+    Raises:
+        PayloadTooLarge.
+    """
+    if count > limit:
+        raise PayloadTooLarge(f"{param} must have at most {limit} entries, not {count}.", param=param, limit=limit)
+
+
+def lane(request: Request) -> Lane | None:
+    """What ``X-Priority`` asks for."""
+    asked = request.headers.get("x-priority", "").strip().lower()
+    if asked == "interactive":
+        return "interactive"
+    if asked == "bulk":
+        return "bulk"
+    if asked:
+        raise InvalidRequest("The header X-Priority must be interactive or bulk.", param="X-Priority")
+    return None
+
+
+def fairness_key(request: Request) -> str:
+    """Whose turn it is: a digest of the caller's key, or "" without one."""
+    given = request.headers.get("authorization") or request.headers.get("x-api-key") or ""
+    return hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:16] if given else ""
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``, and cancel it when the client hangs up or someone aborts the request.
+
+    The body must have been read: from then on the only message to come is the disconnect.
+
+    Raises:
+        Cancelled: the work was cancelled; whatever else ``work`` raises.
+    """
+    running = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    calls, name = service(request).calls, request_id(request)
+    calls.enter(name, running)
+    try:
+        await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            if running.cancelled():
+                raise Cancelled("The request was aborted.")
+            return running.result()
+        raise Cancelled("The client hung up.")
+    finally:
+        calls.leave(name, running)
+        for task in (running, gone):
+            task.cancel()
+        await asyncio.gather(running, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,185 @@
+"""What the REST application is given: the way to the replicas and the way to the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from xinfer.actors.messages import ReplicaStats, WorkerUsage
+from xinfer.batching.work import WorkItem
+from xinfer.cluster.ids import ModelUid, ReplicaId
+from xinfer.cluster.routes import RouteTable
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.settings import Limits, Timings
+
+Lane = Literal["interactive", "bulk"]
+
+
+class Result(Protocol):
+    """The answer to one request.
+
+    Attributes:
+        values: float32, (n,) scores or (n, dim) vectors in request order.
+        tokens: tokens read, after truncation, over all items.
+        truncated: indices of items that were cut.
+        meta: notes of the model, such as ``scores_depend_on_batch``.
+    """
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def truncated(self) -> Sequence[int]: ...
+    @property
+    def meta(self) -> Mapping[str, Any]: ...
+
+
+class Inference(Protocol):
+    """Requests to replicas; the dispatcher of this API process. Works with the supervisor dead."""
+
+    async def run(
+        self,
+        model_uid: ModelUid,
+        items: Sequence[WorkItem],
+        *,
+        key: str = "",
+        lane: Lane | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> Result:
+        """Run all items and give the values back in their order; cancelling the task drops what has not run.
+
+        Raises:
+            ModelNotFound, ModelLoading, TooManyRequests, InvalidItem, DeadlineExceeded, EngineError and the like.
+        """
+
+    def routes(self) -> RouteTable:
+        """The table in use; version -1 before the first one has come."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters and gauges of this process; the shape stands in ``api.meter``."""
+
+    def why(self, request_id: str) -> Mapping[str, Any] | None:
+        """Where a recent request's time went, or None if this process does not know it."""
+
+
+class Control(Protocol):
+    """The supervisor. Every method may raise SupervisorUnreachable."""
+
+    async def snapshot(self) -> Snapshot:
+        """The cluster as it is now."""
+
+    async def launch(self, request: LaunchRequest) -> ModelUid:
+        """Decide and record a launch; returns before any replica is ready.
+
+        Raises:
+            InvalidRequest and its kind, ModelNotFound, AlreadyExists, NoFit.
+        """
+
+    async def plan(self, request: LaunchRequest) -> PlanReply:
+        """What ``launch`` would do; changes nothing."""
+
+    async def stop(self, model_uid: ModelUid) -> None:
+        """Stop all replicas and forget the deployment.
+
+        Raises:
+            ModelNotFound.
+        """
+
+    async def cancel(self, model_uid: ModelUid) -> None:
+        """Stop a deployment that is not ready yet.
+
+        Raises:
+            ModelNotFound.
+        """
+
+    async def wait_ready(self, model_uid: ModelUid, timeout: float) -> bool:
+        """True once every replica is ready, False after ``timeout`` seconds.
+
+        Raises:
+            LaunchFailed and its kind, ModelNotFound.
+        """
+
+    async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> Sequence[ReplicaId]:
+        """Add ``placement.replica`` (default 1) replicas to a running model."""
+
+    async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
+        """Remove one replica for good; returns how many remain.
+
+        Raises:
+            ModelNotFound, ReplicaNotFound.
+        """
+
+    async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
+        """Figures of every replica that answers within a second."""
+
+    async def usage(self) -> Sequence[WorkerUsage]:
+        """Live memory and utilisation of the devices of every worker that answers."""
+
+
+class Siblings(Protocol):
+    """The other API processes of this server."""
+
+    async def why(self, request_id: str) -> Mapping[str, Any] | None:
+        """The first of their answers."""
+
+    async def abort(self, request_id: str) -> int:
+        """Cancel that request wherever it runs; returns how many calls it stopped."""
+
+
+class Cancellable(Protocol):
+    """A task, as far as ``Calls`` needs one."""
+
+    def cancel(self) -> bool: ...
+
+
+class Calls:
+    """Calls running in this process, by request id, so that they can be aborted."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, list[Cancellable]] = {}
+
+    def enter(self, request_id: str, call: Cancellable) -> None:
+        """Note a call that has begun."""
+        self._running.setdefault(request_id, []).append(call)
+
+    def leave(self, request_id: str, call: Cancellable) -> None:
+        """Forget a call that has ended."""
+        left = [c for c in self._running.get(request_id, ()) if c is not call]
+        if left:
+            self._running[request_id] = left
+        else:
+            self._running.pop(request_id, None)
+
+    def abort(self, request_id: str) -> int:
+        """Cancel every call of that id; returns how many there were."""
+        calls = self._running.get(request_id, [])
+        for call in calls:
+            call.cancel()
+        return len(calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """All that a route needs, found at ``request.app.state.service``.
+
+    Attributes:
+        supervisor_address: ``ip:port`` of the supervisor's actor, for workers that join.
+        started_at: monotonic seconds.
+    """
+
+    inference: Inference
+    control: Control
+    limits: Limits
+    timings: Timings
+    version: str
+    supervisor_address: str
+    started_at: float
+    siblings: Siblings | None = None
+    calls: Calls = field(default_factory=Calls)

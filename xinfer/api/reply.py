@@ -1,0 +1,70 @@
+"""Replies as JSON, and what the OpenAPI document says of bodies that routes read by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
+
+from xinfer.schemas.errors import ErrorBody
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_REF = "#/components/schemas/{model}"
+
+
+def json_reply(content: Any, status: int = 200) -> Response:
+    """Serialise plain values, numpy arrays and pydantic models; NaN never gets here, routes check their numbers."""
+    return Response(orjson.dumps(content, default=_plain, option=_OPTIONS), status, media_type="application/json")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(by_alias=True)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def body_of(*models: type[BaseModel]) -> dict[str, Any]:
+    """``openapi_extra`` for a route that reads one of these bodies."""
+    refs = [{"$ref": _REF.format(model=m.__name__)} for m in models]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}, "x-bodies": list(models)}
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request is at fault; one sentence says how."},
+    "5XX": {"model": ErrorBody, "description": "The server is; 503 and 429 carry Retry-After."},
+}
+"""Documented for every route."""
+
+
+def describe(app: FastAPI, title: str, version: str, description: str) -> None:
+    """Make ``app.openapi`` include the bodies named by ``body_of``; built once, on first use."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, title, version, description)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI, title: str, version: str, description: str) -> dict[str, Any]:
+    document = get_openapi(title=title, version=version, description=description, routes=app.routes)
+    bodies: dict[str, type[BaseModel]] = {}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for model in operation.pop("x-bodies", ()):
+                bodies[model.__name__] = model
+            operation.get("responses", {}).pop("422", None)
+    _, schemas = models_json_schema([(m, "validation") for m in bodies.values()], ref_template=_REF)
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in schemas.get("$defs", {}).items():
+        components.setdefault(name, schema)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    return document

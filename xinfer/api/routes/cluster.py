@@ -1,0 +1,98 @@
+"""The cluster: slots, nodes, workers, version, addresses, and what Xinference's client asks first."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from xinfer.api import present_cluster
+from xinfer.api.limits import read, service
+from xinfer.api.reply import ERRORS, body_of, json_reply
+from xinfer.errors import SupervisorUnreachable
+from xinfer.schemas.cluster import (
+    AuthReply,
+    NodeEntry,
+    SlotsReply,
+    StatusReply,
+    SupervisorReply,
+    TokenReply,
+    TokenRequest,
+    VersionReply,
+    WorkerEntry,
+)
+
+router = APIRouter(tags=["cluster"], responses=ERRORS)
+
+
+@router.get("/v1/cluster/slots", response_model=SlotsReply, summary="Workers × devices × replicas")
+async def slots(request: Request) -> Response:
+    """Memory as reserved and as observed, and who sits where."""
+    control = service(request).control
+    snapshot = await control.snapshot()
+    try:
+        live = await control.usage()
+    except SupervisorUnreachable:
+        live = ()
+    return json_reply(present_cluster.slots(snapshot, live))
+
+
+@router.get("/v1/cluster/info", response_model=list[NodeEntry], summary="Nodes")
+async def info(request: Request) -> Response:
+    """The supervisor and every worker."""
+    it = service(request)
+    return json_reply(present_cluster.nodes(await it.control.snapshot(), it.supervisor_address))
+
+
+@router.get("/v1/cluster/devices", response_model=int, summary="How many devices there are")
+async def devices(request: Request) -> Response:
+    """GPUs, simulated GPUs and CPU slots of all workers."""
+    snapshot = await service(request).control.snapshot()
+    return json_reply(sum(len(w.devices) for w in snapshot.workers.values()))
+
+
+@router.get("/v1/cluster/auth", response_model=AuthReply, summary="Whether a key is needed")
+async def auth(request: Request) -> Response:
+    """Answered without a key."""
+    return json_reply({"auth": False})
+
+
+@router.get("/v1/cluster/version", response_model=VersionReply, summary="Version of the server")
+async def version(request: Request) -> Response:
+    """Of this API process."""
+    return json_reply({"version": service(request).version})
+
+
+@router.get("/v1/workers", response_model=list[WorkerEntry], summary="Workers with their models")
+async def workers(request: Request) -> Response:
+    """Lost ones too, by state."""
+    return json_reply(present_cluster.workers(await service(request).control.snapshot()))
+
+
+@router.get("/v1/supervisor", response_model=SupervisorReply, summary="Where the supervisor is")
+async def supervisor(request: Request) -> Response:
+    """Its address inside the cluster."""
+    return json_reply({"supervisor_ip": service(request).supervisor_address})
+
+
+@router.get("/v1/address", response_model=str, summary="Internal address for workers that join")
+async def address(request: Request) -> Response:
+    """``ip:port`` of the supervisor's actor."""
+    return json_reply(service(request).supervisor_address)
+
+
+@router.get("/status", response_model=StatusReply, summary="Uptime and workers")
+async def status(request: Request) -> Response:
+    """Seconds since this API process started."""
+    it = service(request)
+    snapshot = await it.control.snapshot()
+    found = {w.address: {"state": w.state.value, "host": w.host, "devices": len(w.devices)} for w in snapshot.workers.values()}
+    return json_reply({"uptime": time.monotonic() - it.started_at, "workers": found})
+
+
+@router.post("/token", response_model=TokenReply, openapi_extra=body_of(TokenRequest), summary="Log in")
+async def token(request: Request) -> Response:
+    """No key is needed here, so every log-in gets a token, and every token is accepted."""
+    await read(request, TokenRequest)
+    return json_reply({"access_token": "none-needed", "token_type": "bearer"})

@@ -1,0 +1,45 @@
+"""Liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from xinfer.actors.messages import ReplicaStats
+from xinfer.api.limits import service
+from xinfer.api.meter import CONTENT_TYPE, exposition
+from xinfer.api.reply import ERRORS, json_reply
+from xinfer.cluster.ids import ReplicaId
+from xinfer.errors import Unavailable, XinferError
+from xinfer.schemas.cluster import HealthReply
+
+router = APIRouter(tags=["health"], responses=ERRORS)
+
+
+@router.get("/healthz", response_model=HealthReply, summary="The process is up")
+async def healthz() -> Response:
+    """Says nothing about models."""
+    return json_reply({"status": "ok"})
+
+
+@router.get("/readyz", response_model=HealthReply, summary="The process knows where models are")
+async def readyz(request: Request) -> Response:
+    """503 until the first route table has come; a dead supervisor afterwards changes nothing."""
+    if service(request).inference.routes().version < 0:
+        raise Unavailable("No route table has come from the supervisor yet.", retry_after=1)
+    return json_reply({"status": "ready"})
+
+
+@router.get("/metrics", response_model=str, summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    """Of this process and of every replica that answers."""
+    it = service(request)
+    reported: Mapping[ReplicaId, ReplicaStats]
+    try:
+        reported = await it.control.replica_stats()
+    except XinferError:
+        reported = {}
+    text = exposition(request.app.state.meter, it.inference.stats(), it.inference.routes(), reported)
+    return Response(text, media_type=CONTENT_TYPE)

@@ -1,0 +1,145 @@
+"""Models: launch, list, show, stop, replicas, progress."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from xinfer.api import present
+from xinfer.api.launching import launch_request, placement
+from xinfer.api.limits import read_json, service, unless_gone
+from xinfer.api.reply import ERRORS, body_of, json_reply
+from xinfer.cluster.ids import ModelUid
+from xinfer.errors import DeadlineExceeded, SupervisorUnreachable
+from xinfer.schemas.cluster import AbortReply
+from xinfer.schemas.launch import LaunchRequest
+from xinfer.schemas.models import (
+    AddReplicasReply,
+    AddReplicasRequest,
+    InstanceEntry,
+    LaunchReply,
+    ModelEntry,
+    ModelList,
+    ProgressReply,
+    ReadyReply,
+    RemoveReplicaReply,
+    ReplicaEntry,
+)
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=ERRORS)
+
+Seconds = Annotated[float | None, Query(gt=0, le=86_400, description="Seconds to wait at most.")]
+
+
+@router.post("", response_model=LaunchReply, openapi_extra=body_of(LaunchRequest), summary="Launch a model")
+async def launch(request: Request, wait_ready: bool = True, timeout: Seconds = None) -> Response:
+    """Answers once every replica is ready, or at once with ``wait_ready=false``. Hanging up never cancels a launch."""
+    it = service(request)
+    uid = await it.control.launch(launch_request(await read_json(request)))
+    if wait_ready:
+        await _wait_ready(request, uid, timeout or it.timings.load)
+    return json_reply({"model_uid": uid})
+
+
+async def _wait_ready(request: Request, uid: str, timeout: float) -> None:
+    if not await unless_gone(request, service(request).control.wait_ready(ModelUid(uid), timeout)):
+        raise DeadlineExceeded(f"Model {uid} is not ready after {timeout:g} s; it goes on loading.", model_uid=uid)
+
+
+@router.get("", response_model=ModelList, summary="List models")
+async def list_models(request: Request) -> Response:
+    """Every deployment, whatever its status. With the supervisor away: what the routes still know."""
+    it = service(request)
+    try:
+        data = present.models(await it.control.snapshot())
+    except SupervisorUnreachable:
+        data = present.models_from_routes(it.inference.routes())
+    return json_reply({"object": "list", "data": data})
+
+
+@router.get("/instances", response_model=list[InstanceEntry], summary="List models with their replicas")
+async def instances(request: Request, model_name: str | None = None, model_uid: str | None = None) -> Response:
+    """Filtered by name, uid or both."""
+    return json_reply(present.instances(await service(request).control.snapshot(), model_name, model_uid))
+
+
+@router.get("/{model_uid:path}/replicas", response_model=list[ReplicaEntry], summary="List a model's replicas")
+async def replicas(request: Request, model_uid: str) -> Response:
+    """With the device that each one reports, and live figures of those that answer."""
+    control = service(request).control
+    snapshot = await control.snapshot()
+    present.deployment_of(snapshot, model_uid)
+    return json_reply(present.replicas(snapshot, model_uid, await control.replica_stats()))
+
+
+@router.post(
+    "/{model_uid:path}/replicas", response_model=AddReplicasReply, openapi_extra=body_of(AddReplicasRequest), summary="Add replicas"
+)
+async def add_replicas(request: Request, model_uid: str) -> Response:
+    """All or none; answers when they are placed, not when they are ready."""
+    control = service(request).control
+    ids = await control.add_replicas(ModelUid(model_uid), placement(await read_json(request)))
+    return json_reply(present.added(await control.snapshot(), ids))
+
+
+@router.delete("/{model_uid:path}/replicas/{replica_id}", response_model=RemoveReplicaReply, summary="Remove a replica")
+async def remove_replica(request: Request, model_uid: str, replica_id: str) -> Response:
+    """By number or by full id."""
+    control = service(request).control
+    found = present.replica_of(await control.snapshot(), model_uid, replica_id)
+    return json_reply({"remaining_replicas": await control.remove_replica(ModelUid(model_uid), found.id)})
+
+
+@router.get("/{model_uid:path}/progress", response_model=ProgressReply, summary="How far a launch has come")
+async def progress(request: Request, model_uid: str) -> Response:
+    """Stage, fraction and downloads per replica."""
+    return json_reply(present.progress(await service(request).control.snapshot(), model_uid))
+
+
+@router.get("/{model_uid:path}/ready", response_model=ReadyReply, summary="Wait until a model is ready")
+async def ready(request: Request, model_uid: str, timeout: Seconds = 30.0) -> Response:
+    """``ready`` is false when the time is up; a launch that failed is an error with its reason."""
+    done = await unless_gone(request, service(request).control.wait_ready(ModelUid(model_uid), timeout or 30.0))
+    return json_reply({"model_uid": model_uid, "ready": bool(done)})
+
+
+@router.post("/{model_uid:path}/cancel", response_model=None, summary="Cancel a launch")
+async def cancel(request: Request, model_uid: str) -> Response:
+    """Stops the deployment at whatever stage it is."""
+    await service(request).control.cancel(ModelUid(model_uid))
+    return json_reply(None)
+
+
+@router.post("/{model_uid:path}/requests/{wanted_id}/abort", response_model=AbortReply, summary="Abort a request")
+async def abort(request: Request, model_uid: str, wanted_id: str) -> Response:
+    """By the ``X-Request-ID`` it was sent with; one that has ended or is not known is no error."""
+    it = service(request)
+    stopped = it.calls.abort(wanted_id)
+    if it.siblings is not None:
+        stopped += await it.siblings.abort(wanted_id)
+    return json_reply({"aborted": stopped})
+
+
+@router.get("/{model_uid:path}", response_model=ModelEntry, summary="Show a model")
+async def show(request: Request, model_uid: str) -> Response:
+    """``model_type`` decides which handle a client makes of it."""
+    it = service(request)
+    try:
+        snapshot = await it.control.snapshot()
+    except SupervisorUnreachable:
+        routes = it.inference.routes()
+        found = routes.models.get(ModelUid(model_uid))
+        if found is None:
+            raise present.model_not_found(model_uid, routes.models) from None
+        return json_reply(present.model_from_routes(found))
+    deployment = present.deployment_of(snapshot, model_uid)
+    return json_reply(present.model(snapshot, deployment, present.replicas_of(snapshot, deployment.uid)))
+
+
+@router.delete("/{model_uid:path}", response_model=None, summary="Stop a model")
+async def stop(request: Request, model_uid: str) -> Response:
+    """Drains and stops every replica."""
+    await service(request).control.stop(ModelUid(model_uid))
+    return json_reply(None)

@@ -1,0 +1,151 @@
+"""Listings of the cluster: workers × devices × replicas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xinfer.schemas.base import Lenient, Reply
+
+
+class SlotReplica(Reply):
+    """A replica as one of its devices sees it; ``used_bytes`` is what it measured there itself."""
+
+    replica_id: int
+    replica_model_uid: str
+    model_uid: str
+    phase: str
+    pid: int | None
+    reserved_bytes: int
+    used_bytes: int
+    error_message: str = ""
+
+
+class SlotDevice(Reply):
+    """One device.
+
+    Attributes:
+        slot: ``ADDR@0``, as pins are written.
+        reserved_bytes: what the ledger charges to it.
+        free_bytes: what one more replica could take, by the ledger.
+        observed_free_bytes: what the driver says, null where unknown.
+        utilization: 0..1, null where the device cannot say.
+    """
+
+    slot: str
+    index: int
+    kind: str
+    uuid: str
+    name: str
+    total_bytes: int
+    reserved_bytes: int
+    free_bytes: int
+    observed_free_bytes: int | None = None
+    utilization: float | None = None
+    cores: list[int] = Field(default_factory=list)
+    replicas: list[SlotReplica]
+
+
+class SlotWorker(Reply):
+    """One worker with its devices."""
+
+    worker_id: str
+    address: str
+    host: str
+    state: str
+    engines: list[str]
+    devices: list[SlotDevice]
+
+
+class SlotsReply(Reply):
+    """GET /v1/cluster/slots; ``waiting`` lists replicas that have no slot, with the reason."""
+
+    workers: list[SlotWorker]
+    waiting: list[SlotReplica] = Field(default_factory=list)
+
+
+class AuthReply(Reply):
+    """GET /v1/cluster/auth: every Xinference client asks it first."""
+
+    auth: bool
+
+
+class VersionReply(Reply):
+    """GET /v1/cluster/version."""
+
+    version: str
+
+
+class NodeEntry(Reply):
+    """GET /v1/cluster/info: one entry per supervisor and worker; bytes where memory is meant."""
+
+    node_type: str
+    ip_address: str
+    address: str
+    host: str = ""
+    state: str
+    gpu_count: int
+    gpu_vram_total: int
+    gpu_vram_available: int
+    cpu_count: int
+    device_count: int
+
+
+class WorkerEntry(BaseModel):
+    """GET /v1/workers; ``work-ip`` is how Xinference spells the address."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    work_ip: str = Field(alias="work-ip")
+    models: list[str]
+    worker_id: str = ""
+    host: str = ""
+    state: str = ""
+    engines: list[str] = Field(default_factory=list)
+    device_count: int = 0
+
+
+class SupervisorReply(Reply):
+    """GET /v1/supervisor."""
+
+    supervisor_ip: str
+
+
+class StatusReply(Reply):
+    """GET /status; seconds since this API process started."""
+
+    uptime: float
+    workers: dict[str, dict[str, Any]]
+
+
+class HealthReply(Reply):
+    """GET /healthz and /readyz."""
+
+    status: str
+
+
+class TokenRequest(Lenient):
+    """POST /token."""
+
+    username: str = ""
+    password: str = ""
+
+
+class TokenReply(Reply):
+    """POST /token."""
+
+    access_token: str
+    token_type: str = "bearer"
+
+
+class CacheReply(Reply):
+    """GET /v1/cache/models."""
+
+    list: list[dict[str, Any]]
+
+
+class AbortReply(Reply):
+    """How many calls of that request id were running here and are cancelled."""
+
+    aborted: int
