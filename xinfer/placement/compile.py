@@ -95,7 +95,7 @@ def _from_slots(placement: Placement, slots: Sequence[str], workers: Sequence[Wo
         raise InvalidPlacement('slots must have at least one entry such as "10.0.0.2:24002@0".', param="slots")
     if placement.replica is not None and placement.replica != len(slots):
         raise InvalidPlacement(
-            f"replica is {placement.replica} but slots has {len(slots)} entries: give one slot per replica, or leave replica out.",
+            f"replica is {placement.replica} but the number of slots is {len(slots)}: give one slot per replica, or leave replica out.",
             param="replica",
         )
     demands = []
@@ -115,7 +115,8 @@ def _from_replica_config(placement: Placement, config: Sequence[ReplicaChoice], 
         raise InvalidPlacement("replica_config must have at least one entry.", param="replica_config")
     if placement.replica is not None and placement.replica not in (1, len(config)):
         raise InvalidPlacement(
-            f"replica is {placement.replica} but replica_config has {len(config)} entries: give one entry per replica.", param="replica"
+            f"replica is {placement.replica} but the length of replica_config is {len(config)}: give one entry per replica.",
+            param="replica",
         )
     return tuple(_from_choice(choice, workers) for choice in config)
 

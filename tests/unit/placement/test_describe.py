@@ -1,0 +1,41 @@
+"""Plans as clients read them."""
+
+from __future__ import annotations
+
+from tests.support.nouns import GIB, deployment, replica, slot, snapshot, worker
+from xinfer.cluster.deployment import Demand
+from xinfer.placement.describe import plan_reply, slot_text
+from xinfer.placement.plan import plan_launch
+
+
+def test_a_plan_names_slots_devices_and_memory() -> None:
+    state = snapshot([worker("a", 2), worker("b", 2)], [replica("x", 0, slot("a", 0), 22 * GIB)])
+    wanted = deployment("m", [Demand(2 * GIB, 2, slot("b", 1, 0)), Demand(3 * GIB)])
+    reply = plan_reply(plan_launch(state, wanted), wanted, state)
+    assert reply.fits
+    assert (reply.model_uid, reply.model_name, reply.model_engine, reply.dtype) == ("m", "tiny", "st", "float32")
+    assert reply.memory_per_device_bytes == 3 * GIB
+    first, second = reply.replicas
+    assert (first.slot, first.gpu_idx, first.device_uuids) == ("10.0.0.2:24002@1,0", [1, 0], ["b-1", "b-0"])
+    assert (first.worker_id, first.worker_address, first.device_names) == ("b", "10.0.0.2:24002", ["Sim 24", "Sim 24"])
+    assert (first.why, first.reserved_bytes, first.free_after_bytes) == ("pinned", 2 * GIB, 24 * GIB * 92 // 100 - 2 * GIB)
+    assert (second.ordinal, second.slot) == (1, "10.0.0.1:24002@1")
+    assert second.why == "0 other replicas of the model on the device, 0 on the worker, 92% of the memory free"
+    assert [(r.slot, r.reason) for r in reply.refused] == [
+        ("10.0.0.1:24002@0", "needs 3 GiB, has 81.9 MiB left beside 22 GiB reserved by x")
+    ]
+    assert reply.reason == ""
+
+
+def test_what_does_not_fit_plans_nothing_and_says_why() -> None:
+    state = snapshot([worker("a", 1)])
+    wanted = deployment("m", [Demand(20 * GIB)] * 2)
+    reply = plan_reply(plan_launch(state, wanted), wanted, state)
+    assert not reply.fits
+    assert reply.replicas == []
+    assert len(reply.refused) == 1
+    assert reply.reason.startswith("replica: only 1 of 2 fit now")
+
+
+def test_slots_read_the_same_here_as_in_routes() -> None:
+    assert slot_text(slot("a", 1), snapshot([worker("a")]).workers) == "10.0.0.1:24002@1"

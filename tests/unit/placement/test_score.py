@@ -1,0 +1,76 @@
+"""The ranking gives what a full scan would give, at the cost of one pass."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.nouns import GIB, slot, snapshot, worker
+from xinfer.cluster.ids import DeviceUuid, ModelUid
+from xinfer.cluster.ledger import Usage, usage
+from xinfer.cluster.slot import Slot
+from xinfer.cluster.worker import Worker
+from xinfer.placement.score import Candidate, Ranking, Scorer, Shape, Strategy
+
+M = ModelUid("m")
+
+
+def charge(index: Usage, candidate: Candidate, need: int) -> None:
+    index.charge(Slot(candidate.worker.id, tuple(d.uuid for d in candidate.devices)), need, M)
+
+
+def scan(scorer: Scorer, workers: list[Worker], shape: Shape, avoid: frozenset[DeviceUuid]) -> Candidate | None:
+    found = [scorer.best(w, rank, shape, avoid) for rank, w in enumerate(workers)]
+    return min((c for c in found if c is not None), key=lambda c: c.score, default=None)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 30)), min_size=1, max_size=5),
+    shape=st.builds(Shape, st.integers(1, 8).map(lambda n: n * GIB), st.integers(1, 3)),
+    avoided=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=4),
+    strategy=st.sampled_from(Strategy),
+    avoid_at=st.sets(st.integers(0, 11)),
+)
+def test_the_heap_agrees_with_a_full_scan(
+    sizes: list[tuple[int, int]], shape: Shape, avoided: list[tuple[int, int]], strategy: Strategy, avoid_at: set[int]
+) -> None:
+    workers = [worker("abcde"[i], gpus, gib=gib) for i, (gpus, gib) in enumerate(sizes)]
+    index = usage(snapshot(workers))
+    scorer = Scorer(index, M, strategy)
+    ranking = Ranking(scorer, shape, enumerate(workers))
+    names = frozenset(DeviceUuid(f"{'abcde'[w]}-{i}") for w, i in avoided)
+    for step in range(12):
+        avoid = names if step in avoid_at else frozenset()
+        expected, got = scan(scorer, workers, shape, avoid), ranking.take(avoid)
+        assert (got and got.score) == (expected and expected.score)
+        if got is None:
+            return
+        charge(index, got, shape.need)
+
+
+@pytest.mark.parametrize("n_devices", [1, 4])
+def test_the_cost_is_one_pass_and_a_worker_or_two_per_replica(n_devices: int) -> None:
+    workers = [worker("a", 8, address=f"10.0.{i // 250}.{i % 250}:1") for i in range(1000)]
+    distinct = [
+        Worker(id=f"{i}", address=w.address, epoch=w.epoch, devices=worker(f"w{i}", 8, address="x").devices)  # type: ignore[arg-type]
+        for i, w in enumerate(workers)
+    ]
+    index = usage(snapshot(distinct))
+    scorer = Scorer(index, M, Strategy.SPREAD)
+    ranking = Ranking(scorer, Shape(GIB, n_devices), enumerate(distinct))
+    assert scorer.looked_at == 8000
+    for _ in range(2000):
+        candidate = ranking.take()
+        assert candidate is not None
+        charge(index, candidate, GIB)
+    assert scorer.looked_at <= 8000 + 2000 * 8 * 3
+
+
+def test_a_group_prefers_devices_without_the_model() -> None:
+    w = worker("a", 4)
+    index = usage(snapshot([w]))
+    index.charge(slot("a", 0), GIB, M)
+    best = Scorer(index, M, Strategy.SPREAD).best(w, 0, Shape(GIB, 2))
+    assert best is not None
+    assert [d.index for d in best.devices] == [1, 2]
