@@ -193,7 +193,7 @@ def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) 
         speed=it.speed,
         queue=current.queued_items if current else None,
         in_flight=current.queued_tokens if current else None,
-        items=current.items if current else None,
+        documents=current.items if current else None,
         tokens=current.tokens if current else None,
         busy_seconds=current.busy_seconds if current else None,
     )

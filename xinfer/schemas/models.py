@@ -80,7 +80,7 @@ class ReplicaEntry(Reply):
         slot: ``ADDR@0``, or "" while it has none.
         device: what it reported once loaded, null before.
         queue: items waiting or running there, null where it did not answer in time; ``in_flight`` is the same in tokens.
-        items, tokens, busy_seconds: since it became ready; documents or texts, true tokens, wall time inside the model.
+        documents, tokens, busy_seconds: since it became ready; documents or texts, true tokens, wall time inside the model.
     """
 
     replica_id: int
@@ -108,7 +108,7 @@ class ReplicaEntry(Reply):
     speed: float = 0.0
     queue: int | None = None
     in_flight: int | None = None
-    items: int | None = None
+    documents: int | None = None
     tokens: int | None = None
     busy_seconds: float | None = None
 

@@ -1,0 +1,277 @@
+"""Every endpoint once, without I/O: what to send and how to read the answer. Both clients are made of these functions."""
+
+from __future__ import annotations
+
+import array
+import base64
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from pydantic import TypeAdapter
+
+from xinfer.schemas.cluster import NodeEntry, SlotsReply, WorkerEntry
+from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
+from xinfer.schemas.models import (
+    AddedReplica,
+    AddReplicasReply,
+    InstanceEntry,
+    ModelEntry,
+    ModelList,
+    ProgressReply,
+    ReplicaEntry,
+)
+from xinfer.schemas.rerank import RerankReply
+
+T = TypeVar("T")
+Document = str | Mapping[str, Any]
+TextInput = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+Priority = Literal["interactive", "bulk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request.
+
+    Attributes:
+        parse: the reply's JSON to the result.
+        repeatable: sending it twice does no harm, so that it may be sent again when the link breaks in the middle.
+        read_timeout: seconds to wait for the answer; None = the client's.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Any], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    read_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors in the order of the texts.
+
+    Attributes:
+        vectors: (n, dim) as lists of floats.
+        tokens: tokens read, over all texts.
+    """
+
+    model: str
+    vectors: list[list[float]]
+    tokens: int
+
+
+def _model_of(result: type[T]) -> Callable[[Any], T]:
+    return TypeAdapter(result).validate_python
+
+
+def _path(*parts: str) -> str:
+    return "/v1/models" + "".join(f"/{quote(p, safe='')}" for p in parts)
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+# --- inference ----------------------------------------------------------------------------------
+
+
+def rerank(
+    model: str,
+    query: str,
+    documents: Sequence[Document],
+    *,
+    top_n: int | None = None,
+    return_documents: bool | None = None,
+    instruction: str | None = None,
+    priority: Priority | None = None,
+    request_id: str | None = None,
+) -> Call[RerankReply]:
+    """Rank documents by relevance to a query, best first.
+
+    Args:
+        documents: strings or objects with ``text``.
+        priority: lane of the queue; by default the size decides.
+        request_id: name of this request for ``why``.
+    """
+    body = _given(
+        model=model, query=query, documents=list(documents), top_n=top_n, return_documents=return_documents, instruction=instruction
+    )
+    return Call("POST", "/v1/rerank", _model_of(RerankReply), json=body, headers=_headers(priority, request_id))
+
+
+def embed(
+    model: str,
+    texts: TextInput,
+    *,
+    dimensions: int | None = None,
+    prompt_name: str | None = None,
+    priority: Priority | None = None,
+    request_id: str | None = None,
+) -> Call[Embeddings]:
+    """Embed one text, several, the token ids of one or those of several.
+
+    Args:
+        dimensions: cut the vectors to this length and normalise them again (models that were trained for it).
+        prompt_name: one of the model's own prompts, such as "query".
+    """
+    given = texts if isinstance(texts, str) else list(texts)
+    body = _given(model=model, input=given, encoding_format="base64", dimensions=dimensions, prompt_name=prompt_name)
+    return Call("POST", "/v1/embeddings", _embeddings, json=body, headers=_headers(priority, request_id))
+
+
+def _headers(priority: Priority | None, request_id: str | None) -> dict[str, str]:
+    return {k: v for k, v in (("X-Priority", priority), ("X-Request-ID", request_id)) if v}
+
+
+def _embeddings(reply: Any) -> Embeddings:
+    vectors = [_floats(entry["embedding"]) for entry in sorted(reply["data"], key=lambda e: e["index"])]
+    return Embeddings(reply["model"], vectors, reply["usage"]["total_tokens"])
+
+
+def _floats(packed: str) -> list[float]:
+    values = array.array("f", base64.b64decode(packed))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
+
+
+def why(request_id: str) -> Call[dict[str, Any]]:
+    """Where a recent request's time went."""
+    return Call("GET", f"/v1/requests/{quote(request_id, safe='')}/why", dict)
+
+
+def abort(model_uid: str, request_id: str) -> Call[int]:
+    """Abort a running request; how many calls that stopped."""
+    return Call("POST", _path(model_uid, "requests", request_id, "abort"), lambda r: int(r["aborted"]), json={})
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def start(model_name: str | None = None, **fields: Any) -> Call[str]:
+    """Begin a launch and return its uid without waiting; fields as in ``LaunchRequest``, engine options among them."""
+    body = _given(model_name=model_name, **fields)
+    return Call("POST", "/v1/models", lambda r: str(r["model_uid"]), params={"wait_ready": "false"}, json=body, repeatable=False)
+
+
+def plan(model_name: str | None = None, **fields: Any) -> Call[PlanReply]:
+    """What a launch with these fields would do."""
+    return Call("POST", "/v1/plan", _model_of(PlanReply), json=_given(model_name=model_name, **fields))
+
+
+def ready(model_uid: str, timeout: float = 30.0) -> Call[bool]:
+    """Wait up to ``timeout`` seconds; whether every replica is ready. A launch that failed raises its reason."""
+    params = {"timeout": f"{timeout:g}"}
+    return Call("GET", _path(model_uid, "ready"), lambda r: bool(r["ready"]), params=params, read_timeout=timeout + 30)
+
+
+def stop(model_uid: str) -> Call[None]:
+    """Stop a model."""
+    return Call("DELETE", _path(model_uid), lambda _: None, repeatable=False)
+
+
+def cancel(model_uid: str) -> Call[None]:
+    """Cancel a launch."""
+    return Call("POST", _path(model_uid, "cancel"), lambda _: None, json={}, repeatable=False)
+
+
+def list_models() -> Call[list[ModelEntry]]:
+    """Every model, whatever its status."""
+    return Call("GET", "/v1/models", lambda r: ModelList.model_validate(r).data)
+
+
+def show(model_uid: str) -> Call[ModelEntry]:
+    """One model."""
+    return Call("GET", _path(model_uid), _model_of(ModelEntry))
+
+
+def instances(model_name: str | None = None, model_uid: str | None = None) -> Call[list[InstanceEntry]]:
+    """Models with their replicas."""
+    params = _given(model_name=model_name, model_uid=model_uid)
+    return Call("GET", _path("instances"), TypeAdapter(list[InstanceEntry]).validate_python, params=params)
+
+
+def progress(model_uid: str) -> Call[ProgressReply]:
+    """How far a launch has come."""
+    return Call("GET", _path(model_uid, "progress"), _model_of(ProgressReply))
+
+
+def replicas(model_uid: str) -> Call[list[ReplicaEntry]]:
+    """A model's replicas with the devices that they report."""
+    return Call("GET", _path(model_uid, "replicas"), TypeAdapter(list[ReplicaEntry]).validate_python)
+
+
+def add_replicas(
+    model_uid: str,
+    replica: int | None = None,
+    *,
+    slots: Sequence[str] | None = None,
+    n_gpu: int | None = None,
+    gpu_idx: Sequence[int] | None = None,
+    worker_ip: str | None = None,
+    replica_config: Sequence[ReplicaChoice | Mapping[str, Any]] | None = None,
+) -> Call[list[AddedReplica]]:
+    """Add replicas to a running model: a count, or pins such as ``ADDR@0``."""
+    given = _given(
+        replica=replica,
+        slots=slots and list(slots),
+        n_gpu=n_gpu,
+        gpu_idx=gpu_idx and list(gpu_idx),
+        worker_ip=worker_ip,
+        replica_config=replica_config,
+    )
+    body = Placement.model_validate(given).model_dump(exclude_none=True)
+    return Call("POST", _path(model_uid, "replicas"), _added, json=body, repeatable=False)
+
+
+def _added(reply: Any) -> list[AddedReplica]:
+    return AddReplicasReply.model_validate(reply).replicas
+
+
+def remove_replica(model_uid: str, replica_id: int | str) -> Call[int]:
+    """Remove one replica, by number or id; how many remain."""
+    return Call("DELETE", _path(model_uid, "replicas", str(replica_id)), lambda r: int(r["remaining_replicas"]), repeatable=False)
+
+
+def registrations(model_type: str, detailed: bool = False) -> Call[list[dict[str, Any]]]:
+    """Models that can be launched by name."""
+    params = {"detailed": "true"} if detailed else {}
+    return Call("GET", f"/v1/model_registrations/{quote(model_type, safe='')}", list, params=params)
+
+
+# --- cluster ------------------------------------------------------------------------------------
+
+
+def slots() -> Call[SlotsReply]:
+    """Workers × devices × replicas."""
+    return Call("GET", "/v1/cluster/slots", _model_of(SlotsReply))
+
+
+def workers() -> Call[list[WorkerEntry]]:
+    """Workers with their models."""
+    return Call("GET", "/v1/workers", TypeAdapter(list[WorkerEntry]).validate_python)
+
+
+def nodes() -> Call[list[NodeEntry]]:
+    """The supervisor and the workers."""
+    return Call("GET", "/v1/cluster/info", TypeAdapter(list[NodeEntry]).validate_python)
+
+
+def version() -> Call[str]:
+    """Version of the server."""
+    return Call("GET", "/v1/cluster/version", lambda r: str(r["version"]))
+
+
+def healthz() -> Call[bool]:
+    """Whether an API process answers."""
+    return Call("GET", "/healthz", lambda r: bool(r["status"] == "ok"))
+
+
+def readyz() -> Call[bool]:
+    """Whether an API process knows where models are; raises Unavailable until then."""
+    return Call("GET", "/readyz", lambda r: bool(r["status"] == "ready"))
