@@ -23,7 +23,7 @@ from xinfer.cluster.device import Device
 from xinfer.cluster.ids import DeviceUuid, Epoch, WorkerId
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker
-from xinfer.control.step import restore
+from xinfer.control.restore import restore
 from xinfer.devices.base import Inventory, Usage
 from xinfer.devices.inventory import open_inventory
 from xinfer.engines import registry
@@ -78,7 +78,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("XOSCAR_AUTH_KEY", TOKEN)
     home = Home(tmp_path / "home", tmp_path / "models")
     store = Store.open(home.store)
-    snapshot = restore({}, {}, store.next_epoch(), time.time(), QUICK)
+    snapshot = restore((), (), store.next_epoch(), time.time(), QUICK)
     control_pool, control_address = await open_pool("127.0.0.1", None)
     actor = await xo.create_actor(
         SupervisorActor, store, snapshot, load_builtin(), Survey(), QUICK, address=control_address, uid=SUPERVISOR_UID

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import xoscar as xo
@@ -15,7 +16,7 @@ from xinfer.actors.pool import open_pool
 from xinfer.actors.supervisor import SupervisorActor
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import load_builtin
-from xinfer.control.step import restore
+from xinfer.control.restore import restore
 from xinfer.processes import runtime
 from xinfer.settings import ServerSettings
 from xinfer.store.store import Store
@@ -31,7 +32,15 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         snapshot = restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
         pool, address = await open_pool(settings.control_host, None, payload.get("port") or settings.control_port)
         actor = await xo.create_actor(
-            SupervisorActor, store, snapshot, load_builtin(), Survey(), settings.timings, address=address, uid=SUPERVISOR_UID
+            SupervisorActor,
+            store,
+            snapshot,
+            load_builtin(),
+            Survey(),
+            settings.timings,
+            hubs_are_off(os.environ),
+            address=address,
+            uid=SUPERVISOR_UID,
         )
         await actor.begin()
         announce({"address": address})
@@ -40,3 +49,8 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         await pool.stop()
 
     return runtime.run(serve, settings.log_level)
+
+
+def hubs_are_off(env: Mapping[str, str]) -> bool:
+    """Whether the user has switched model hubs off, in huggingface-hub's own way."""
+    return env.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}

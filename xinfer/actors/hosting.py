@@ -19,7 +19,8 @@ from xinfer.cluster.replica import Assignment, Phase, Progress, Replica
 from xinfer.control.events import Event, ReplicaEnded, ReplicaProgressed, ReplicaReady
 from xinfer.devices.base import Inventory
 from xinfer.errors import DeadlineExceeded, DeviceMismatch, LaunchFailed, OutOfMemory, ReplicaLost, SourceError, XinferError
-from xinfer.processes.spawn import Child, ProcessSpec, spawn
+from xinfer.processes.child import Child
+from xinfer.processes.spawn import ProcessSpec, spawn
 from xinfer.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -67,13 +68,14 @@ class Hosted:
 
     async def _life(self) -> None:
         error: XinferError | None = None
+        code = 0
         try:
             error = await self._run()
         finally:
             if self.child is not None:
-                await self.child.stop(0.0 if error is not None else self.host.settings.timings.stop)
+                code = await self.child.stop(0.0 if error is not None else self.host.settings.timings.stop)
             self.host.ended(self.replica)
-            self._report_end(error)
+            self._report_end(code, error)
 
     async def _run(self) -> XinferError | None:
         """Returns why the replica ended, or None if it was asked to."""
@@ -233,14 +235,14 @@ class Hosted:
             except XinferError as error:
                 return f"The health check failed: {error.message}"
 
-    def _report_end(self, error: XinferError | None) -> None:
-        tail = self.child.stderr_tail() if self.child is not None and error is not None else ""
+    def _report_end(self, code: int, error: XinferError | None) -> None:
         replica = self.replica
-        if error is None:
-            self.host.tell(ReplicaEnded(replica.id, replica.epoch, self.host.worker_id))
-            return
-        log.warning("replica ended", replica=replica.id, epoch=replica.epoch, code=error.code, reason=error.message)
-        self.host.tell(ReplicaEnded(replica.id, replica.epoch, self.host.worker_id, error.code, error.message, tail, _fatal(error)))
+        ended = ReplicaEnded(replica.id, replica.epoch, code=code, worker_id=self.host.worker_id)
+        if error is not None:
+            log.warning("replica ended", replica=replica.id, epoch=replica.epoch, exit=code, code=error.code, reason=error.message)
+            tail = "" if self.child is None else self.child.stderr_tail()
+            ended = replace(ended, error=error.message, error_code=error.code, stderr_tail=tail, fatal=_fatal(error))
+        self.host.tell(ended)
 
 
 def _fatal(error: XinferError | None) -> bool:

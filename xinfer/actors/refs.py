@@ -102,6 +102,10 @@ class WorkerRef:
         """Look into a folder. Raises ModelNotFound."""
         return await self._call("inspect", path)  # type: ignore[no-any-return]
 
+    async def cached(self) -> frozenset[str]:
+        """Keys of the models whose files are all in its cache."""
+        return await self._call("cached", timeout=5.0)  # type: ignore[no-any-return]
+
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of its devices, now."""
         return await self._call("usage", timeout=3.0)  # type: ignore[no-any-return]

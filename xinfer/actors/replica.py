@@ -17,9 +17,9 @@ from xinfer.cluster.replica import Assignment, Phase, Progress
 from xinfer.engines import registry
 from xinfer.engines.base import LoadContext
 from xinfer.errors import EngineError, LaunchFailed, ReplicaBusy, XinferError
-from xinfer.processes.bootstrap import allow_torch
+from xinfer.processes.torch_gate import allow_torch
 from xinfer.serving.server import ModelServer
-from xinfer.sources.fetch import fetch
+from xinfer.sources.fetch import fetch_model
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class ReplicaActor(xo.StatelessActor):
         if replica.slot is None:
             raise LaunchFailed("The assignment names no slot.")
         self._enter(Phase.FETCHING, 0.05)
-        path = await asyncio.to_thread(fetch, spec.sources, self._cache, self._fetched)
+        path = await asyncio.to_thread(fetch_model, spec, self._cache, self._fetched)
         self._enter(Phase.LOADING, 0.5)
         allow_torch()
         context = LoadContext(

@@ -68,7 +68,9 @@ def _translated(error: BaseException, what: str) -> BaseException:
 
 def plain(error: XinferError) -> XinferError:
     """The error without the class and prefix that the transport adds."""
-    own = next(cls for cls in type(error).__mro__ if cls.__module__ in (errors.__name__, __name__) and not _is_transport(cls))
+    own: type[XinferError] = next(
+        cls for cls in type(error).__mro__ if cls.__module__ in (errors.__name__, __name__) and not _is_transport(cls)
+    )
     return own(error.message, param=error.param, retry_after=error.retry_after, **error.details)
 
 

@@ -21,11 +21,22 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
-from xinfer.control.events import Event, LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested, Tick, WorkerBeat, WorkerJoined
+from xinfer.control.events import (
+    Event,
+    LaunchRequested,
+    ReplicaReady,
+    ReplicaRemoved,
+    ReplicasAdded,
+    StopRequested,
+    Tick,
+    WorkerBeat,
+    WorkerJoined,
+)
 from xinfer.control.launch import compile_addition, compile_launch
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.step import step
-from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, XinferError
+from xinfer.engines import registry
+from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, StoreError, XinferError
 from xinfer.placement.describe import plan_reply
 from xinfer.placement.plan import plan_launch
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
@@ -40,13 +51,16 @@ TICK = 0.5
 class SupervisorActor(xo.StatelessActor):
     """Tracks workers, devices and replicas; decides nothing itself."""
 
-    def __init__(self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings) -> None:
+    def __init__(
+        self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings, offline: bool = False
+    ) -> None:
         super().__init__()
         self._store = store
         self._snapshot = snapshot
         self._families = families
         self._survey = survey
         self._timings = timings
+        self._offline = offline
         self._changed = asyncio.Event()
         self._effects = EffectRunner(self._worker, self.apply)
         self._ticking: asyncio.Task[None] | None = None
@@ -114,7 +128,20 @@ class SupervisorActor(xo.StatelessActor):
             raise StaleEpoch(f"Worker {beat.worker_id} is not registered with epoch {beat.epoch}.")
         for event in events:
             self.apply(event)
+            if isinstance(event, ReplicaReady):
+                self._remember(event)
         self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))
+
+    def _remember(self, event: ReplicaReady) -> None:
+        """Keep the measured figure: the next launch of this model on such a device is planned with it."""
+        replica = self._snapshot.replicas.get(event.replica_id)
+        deployment = None if replica is None else self._snapshot.deployments.get(replica.model_uid)
+        if deployment is None or not event.reserved_bytes or not event.reports:
+            return
+        try:
+            self._store.record(deployment.spec, event.reports[0].name, event.reserved_bytes)
+        except StoreError as error:
+            log.warning("measurement not kept", reason=error.message)
 
     def _worker(self, worker_id: WorkerId) -> WorkerRef | None:
         worker = self._snapshot.workers.get(worker_id)
@@ -126,7 +153,8 @@ class SupervisorActor(xo.StatelessActor):
         """The route table, at once if it is another than ``(epoch, version)``, else when it changes; None after ``wait`` seconds."""
 
         def is_new() -> bool:
-            return (self._snapshot.epoch, self._snapshot.version) != (epoch, version)
+            # While workers are still expected back, the old table is truer than ours.
+            return not self._snapshot.expected and (self._snapshot.epoch, self._snapshot.version) != (epoch, version)
 
         return route_table(self._snapshot) if await self._until(is_new, wait) else None
 
@@ -152,7 +180,7 @@ class SupervisorActor(xo.StatelessActor):
 
     async def _compile(self, request: LaunchRequest) -> Deployment:
         alive = [w for w in self._snapshot.workers.values() if w.state is WorkerState.ALIVE]
-        findings = await self._survey.look(request, alive, self._families)
+        findings = await self._survey.look(request, alive)
         return compile_launch(
             request,
             snapshot=self._snapshot,
@@ -160,6 +188,11 @@ class SupervisorActor(xo.StatelessActor):
             files=findings.files,
             engines=findings.engines,
             now=time.time(),
+            base_bytes={name: registry.base_bytes(name) for name in registry.names()},
+            engine_options={name: registry.declared_options(name) for name in registry.names()},
+            measured=self._store.measured,
+            offline=self._offline,
+            cached=findings.cached,
         )
 
     async def stop(self, model_uid: ModelUid) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from xinfer.actors.messages import WorkerUsage
 from xinfer.actors.refs import WorkerRef
-from xinfer.catalog.families import Families
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address
 from xinfer.cluster.worker import Worker
@@ -23,10 +22,12 @@ class Findings:
     Attributes:
         files: of the folder named by ``model_path``; None if none is named.
         engines: installed on some worker.
+        cached: keys of the models whose files some worker has.
     """
 
     files: ModelFiles | None
     engines: frozenset[str]
+    cached: frozenset[str] = frozenset()
 
 
 class Survey:
@@ -39,8 +40,8 @@ class Survey:
         """The reference to the worker at ``address``."""
         return self._refs.setdefault(address, WorkerRef(address))
 
-    async def look(self, request: LaunchRequest, workers: Sequence[Worker], families: Families) -> Findings:
-        """Ask every worker about ``model_path``; the first that has it answers for all.
+    async def look(self, request: LaunchRequest, workers: Sequence[Worker]) -> Findings:
+        """Ask every worker about ``model_path``, or what it has cached; the first that has the folder answers for all.
 
         Raises:
             NoWorker: there is none to ask; ModelNotFound: none has a model in that folder.
@@ -48,9 +49,11 @@ class Survey:
         if not workers:
             raise NoWorker("No worker has joined yet: start one with `xinfer-worker -e ENDPOINT`, then launch again.", retry_after=5.0)
         engines = frozenset[str]().union(*(w.engines for w in workers))
+        refs = [self.ref(w.address) for w in workers]
         if not request.model_path:
-            return Findings(None, engines)
-        answers = await asyncio.gather(*(self.ref(w.address).inspect(request.model_path) for w in workers), return_exceptions=True)
+            keys = await asyncio.gather(*(r.cached() for r in refs), return_exceptions=True)
+            return Findings(None, engines, frozenset[str]().union(*(k for k in keys if isinstance(k, frozenset))))
+        answers = await asyncio.gather(*(r.inspect(request.model_path) for r in refs), return_exceptions=True)
         files = next((a for a in answers if isinstance(a, ModelFiles)), None)
         if files is None:
             refusal = next((a for a in answers if isinstance(a, ModelNotFound)), None)

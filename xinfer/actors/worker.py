@@ -26,6 +26,7 @@ from xinfer.devices.base import Inventory
 from xinfer.errors import SlotTaken, StaleEpoch, SupervisorUnreachable, XinferError
 from xinfer.settings import WorkerSettings
 from xinfer.sources import inspect as model_files
+from xinfer.sources.fetch import cached_keys
 
 log = structlog.get_logger(__name__)
 
@@ -120,11 +121,15 @@ class WorkerActor(xo.StatelessActor):
         if hosted is not None and hosted.replica.epoch <= epoch:
             hosted.ask_stop(drain)
         elif hosted is None:
-            self._tell(ReplicaEnded(replica_id, epoch, self._me.id))
+            self._tell(ReplicaEnded(replica_id, epoch, worker_id=self._me.id))
 
     async def inspect(self, path: str) -> ModelFiles:
         """Look into a folder of this host. Raises ModelNotFound."""
         return await asyncio.to_thread(model_files.inspect, Path(path))
+
+    async def cached(self) -> frozenset[str]:
+        """Keys of the models whose files are all in this host's cache."""
+        return await asyncio.to_thread(cached_keys, self._settings.home.model_cache)
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of the devices, now."""
