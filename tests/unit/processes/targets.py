@@ -1,0 +1,166 @@
+"""What the children of these tests run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from xinfer.errors import ConfigError, SourceError
+from xinfer.processes.entry import Announce
+from xinfer.processes.runtime import run
+from xinfer.processes.spawn import ProcessSpec, spawn
+from xinfer.processes.torch_gate import allow_torch
+
+Payload = dict[str, Any]
+
+
+def describe(payload: Payload, announce: Announce) -> int:
+    """Report what this process was started with, then end."""
+    print("on stdout")
+    sys.stderr.write("on stderr\n")
+    announce(
+        {
+            "payload": payload,
+            "pid": os.getpid(),
+            "cores": sorted(os.sched_getaffinity(0)),
+            "env": dict(os.environ),
+            "fds": {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")},
+            "grandchild_fds": subprocess.run(
+                ["ls", "/proc/self/fd"], check=True, capture_output=True, text=True, close_fds=False
+            ).stdout.split(),
+            "torch": repr(sys.modules.get("torch", "absent")),
+            "xoscar_dir_mode": os.stat(os.environ["XOSCAR_DIR"]).st_mode & 0o777,
+        }
+    )
+    return 7
+
+
+def crash(payload: Payload, announce: Announce) -> None:
+    raise ValueError("three wheels")
+
+
+def refuse(payload: Payload, announce: Announce) -> None:
+    raise ConfigError("--wheels must be 4, not 3.")
+
+
+def fail(payload: Payload, announce: Announce) -> None:
+    raise SourceError("No such wheel.")
+
+
+def fail_late(payload: Payload, announce: Announce) -> None:
+    announce({})
+    raise SourceError("The wheel came off.")
+
+
+def die(payload: Payload, announce: Announce) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def announce_twice(payload: Payload, announce: Announce) -> None:
+    announce({})
+    announce({})
+
+
+def silent(payload: Payload, announce: Announce) -> None:
+    signal.pause()
+
+
+def polite(payload: Payload, announce: Announce) -> int:
+    """Serve until told to stop, then say so in a file."""
+
+    async def main(stop: asyncio.Event) -> int:
+        announce({"pid": os.getpid(), "loop": type(asyncio.get_running_loop()).__module__, **payload.get("facts", {})})
+        await stop.wait()
+        if "log" in payload:
+            with Path(payload["log"]).open("a") as file:
+                file.write(payload["name"] + "\n")
+        return int(payload.get("status", 0))
+
+    return run(main)
+
+
+def stubborn(payload: Payload, announce: Announce) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    announce({"pid": os.getpid()})
+    while True:
+        time.sleep(60)
+
+
+def with_child(payload: Payload, announce: Announce) -> None:
+    """A grandchild that knows of no parent-death signal, in this process's group."""
+    grandchild = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+    announce({"grandchild": grandchild.pid})
+    signal.pause()
+
+
+def chain(payload: Payload, announce: Announce) -> int:
+    """A process of ours below a process of ours, ``depth`` deep."""
+
+    async def main(stop: asyncio.Event) -> None:
+        pids = [os.getpid()]
+        if payload["depth"]:
+            child = spawn(ProcessSpec("tests.unit.processes.targets:chain", {"depth": payload["depth"] - 1}, f"chain-{payload['depth']}"))
+            pids += (await child.ready(30))["pids"]
+        announce({"pids": pids})
+        await stop.wait()
+
+    return run(main)
+
+
+def fail_first(payload: Payload, announce: Announce) -> int:
+    """Crash in the first ``lives`` lives, counted in a file; then be polite."""
+    marks = Path(payload["marks"])
+    with marks.open("a") as file:
+        file.write("x")
+    if len(marks.read_text()) <= payload["lives"]:
+        raise ValueError("not yet")
+    return polite(payload, announce)
+
+
+def torch_after_xoscar(payload: Payload, announce: Announce) -> None:
+    import xoscar  # noqa: F401
+
+    blocked = sys.modules["torch"] is None and not any(name.startswith("torch.") for name in sys.modules)
+    try:
+        allow_torch()
+        import torch
+
+        version: str | None = str(torch.__version__)
+    except RuntimeError:
+        version = None
+    announce({"blocked": blocked, "version": version})
+
+
+def pool(payload: Payload, announce: Announce) -> int:
+    """A real actor pool with one actor."""
+    import xoscar as xo
+
+    class Echo(xo.StatelessActor):
+        async def echo(self, text: str) -> str:
+            return text
+
+    async def main(stop: asyncio.Event) -> None:
+        actors = await xo.create_actor_pool("127.0.0.1:0", n_process=0)
+        async with actors:
+            ref = await xo.create_actor(Echo, address=actors.external_address, uid="echo")
+            announce({"address": actors.external_address, "echo": await ref.echo("hello"), "dir": os.environ["XOSCAR_DIR"]})
+            await stop.wait()
+
+    return run(main)
+
+
+def ask_pool(payload: Payload, announce: Announce) -> int:
+    """Call the actor of a pool elsewhere."""
+    import xoscar as xo
+
+    async def main(stop: asyncio.Event) -> None:
+        ref = await xo.actor_ref(address=payload["address"], uid="echo")
+        announce({"echo": await ref.echo("across")})
+
+    return run(main)
