@@ -176,9 +176,11 @@ class Store:
 
 
 def spec_key(spec: ModelSpec) -> str:
-    """What decides a replica's memory: model, variant, engine, dtype and maximum length."""
+    """What decides a replica's memory: model, variant, engine, dtype, maximum length and size of the weights."""
     source = spec.sources[0].model_dump_json()
-    return "|".join((spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value, str(spec.max_tokens), source))
+    return "|".join(
+        (spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value, str(spec.max_tokens), str(spec.weight_bytes), source)
+    )
 
 
 def _take_lock(path: Path) -> int:

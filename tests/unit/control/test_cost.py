@@ -42,7 +42,17 @@ def large() -> Snapshot:
         place = Slot(owner.id, (owner.devices[n // WORKERS % 8].uuid,))
         key = replica_id(uid, ordinal)
         replicas[key] = Replica(
-            key, uid, ordinal, Epoch(WORKERS + n + 1), Phase.READY, place, GIB, True, Address(f"{owner.ip}:{n}"), n, ready_at=900.0  # type: ignore[arg-type]
+            key,
+            uid,
+            ordinal,
+            Epoch(WORKERS + n + 1),
+            Phase.READY,
+            place,
+            GIB,
+            True,
+            Address(f"{owner.ip}:{n}"),
+            n,
+            ready_at=900.0,  # type: ignore[arg-type]
         )
     return Snapshot(Epoch(1), 1, workers, wanted, ReplicaTable.of(replicas), next_epoch=100_000, ticked_at=1_000.0)  # type: ignore[arg-type]
 

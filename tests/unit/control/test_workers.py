@@ -84,7 +84,7 @@ def test_an_unpinned_replica_of_a_lost_worker_is_started_elsewhere_and_the_old_l
     cluster = Cluster(worker("a", gpus=1), worker("b", gpus=1)).launched()
     old = cluster.replica()
     assert old.slot is not None
-    home, other = (("a", "b") if old.slot == slot("a", 0) else ("b", "a"))
+    home, other = ("a", "b") if old.slot == slot("a", 0) else ("b", "a")
     held = cluster.running(home)
     effects = silent(cluster, other)
     assert [key for key, _ in starts(effects)] == ["m-0"]  # type: ignore[arg-type]
@@ -99,7 +99,13 @@ def test_a_worker_that_comes_back_brings_its_replicas_without_restart() -> None:
     silent(cluster, "b")
     assert cluster.do(WorkerJoined(worker("a"), held)) == []
     after = cluster.replica("m-0")
-    assert (after.phase, after.epoch, after.slot, after.ready_at, after.error) == (Phase.READY, before.epoch, before.slot, before.ready_at, "")
+    assert (after.phase, after.epoch, after.slot, after.ready_at, after.error) == (
+        Phase.READY,
+        before.epoch,
+        before.slot,
+        before.ready_at,
+        "",
+    )
     assert len(route_table(cluster.snapshot).models[M].replicas) == 2
 
 
