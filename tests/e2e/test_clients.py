@@ -21,12 +21,12 @@ DOCS = [*documents(12, seed=5), "The mountain is 8849 metres high.", "Bananas ar
 
 
 @pytest.fixture(scope="module")
-def served(shared_cluster: Cluster, reranker_torch: Path, minilm: Path) -> Iterator[Cluster]:
+def served(shared_cluster: Cluster, reranker_torch: Path, minilm_embedding: Path) -> Iterator[Cluster]:
     shared_cluster.serve("--cpu-slots", "2")
     shared_cluster.launch(
         "-t", "rerank", "-mp", str(reranker_torch), "-u", "ce", "-r", "1", "-en", "sentence_transformers", "--dtype", "float32"
     )
-    shared_cluster.launch("-t", "embedding", "-mp", str(minilm), "-u", "emb", "-en", "sentence_transformers", "--dtype", "float32")
+    shared_cluster.launch("-t", "embedding", "-mp", str(minilm_embedding), "-u", "emb", "-en", "sentence_transformers", "--dtype", "float32")
     return shared_cluster
 
 
@@ -38,10 +38,10 @@ def expected_scores(reranker_torch: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def expected_vectors(minilm: Path) -> Any:
+def expected_vectors(minilm_embedding: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(minilm), device="cpu").encode(DOCS)
+    return SentenceTransformer(str(minilm_embedding), device="cpu").encode(DOCS)
 
 
 def scores_of(pairs: list[tuple[int, float]]) -> Any:
