@@ -87,12 +87,17 @@ def device_flags() -> Callable[[F], F]:
         click.option(
             "--worker-port", metavar="PORT", type=click.IntRange(0, 65535), default=0, help="Port of the worker's actor.  [default: any]"
         ),
-        click.option("--port-range", metavar="LOW-HIGH", callback=read_port_range, help="Ports of the worker and its replicas.  [default: any]"),
+        click.option(
+            "--port-range", metavar="LOW-HIGH", callback=read_port_range, help="Ports of the worker and its replicas.  [default: any]"
+        ),
         click.option(
             "--cpu-slots", metavar="N", type=click.IntRange(1, 1024), help="Offer N shares of the CPU.  [default: the GPUs, else 1]"
         ),
         click.option(
-            "--simulate-gpus", metavar="COUNTxMEMORY", callback=read_simulated, help="Offer pretended GPUs that run on the CPU, such as 4x24GiB."
+            "--simulate-gpus",
+            metavar="COUNTxMEMORY",
+            callback=read_simulated,
+            help="Offer pretended GPUs that run on the CPU, such as 4x24GiB.",
         ),
         click.option(
             "--simulate-workers", metavar="N", type=click.IntRange(1, 4096), default=1, help="Pretend to be N workers, for tests of size."

@@ -16,7 +16,7 @@ COMMANDS = {
     "ps": Command("Models", "xinfer.cli.models:ps", "List replicas: slot, device, phase, queue."),
     "show": Command("Models", "xinfer.cli.models:show", "Show one model and its replicas."),
     "stop": Command("Models", "xinfer.cli.models:stop", "Stop a model."),
-    "terminate": Command("Models", "xinfer.cli.models:terminate", "Stop a model.", hidden=True),
+    "terminate": Command("Models", "xinfer.cli.models:stop", "Stop a model.", hidden=True),
     "registrations": Command("Models", "xinfer.cli.models:registrations", "List the models that can be launched by name."),
     "rerank": Command("Inference", "xinfer.cli.infer:rerank", "Order documents by relevance to a query."),
     "embed": Command("Inference", "xinfer.cli.infer:embed", "Turn texts into vectors."),

@@ -8,15 +8,20 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 Row = Mapping[str, Any]
 EMPTY = "–"
+PROSE = 24
+"""Cells that a folded or cropped column is content with."""
+GAP = 3
+"""Cells between two columns."""
 STYLES = {
     "ready": "green",
     "alive": "green",
@@ -50,6 +55,7 @@ class Column:
         right: aligned right (numbers).
         drop: columns with the highest number leave first on a narrow terminal; 0 stays always.
         styled: colour by `STYLES`.
+        text: "line" keeps the value on one line, "fold" breaks prose over lines, "crop" ends it with an ellipsis.
     """
 
     header: str
@@ -58,6 +64,7 @@ class Column:
     right: bool = False
     drop: int = 0
     styled: bool = False
+    text: Literal["line", "fold", "crop"] = "line"
 
 
 def form_for(as_json: bool, quiet: bool) -> Form:
@@ -119,36 +126,62 @@ def write_json(data: Any) -> None:
 
 
 def write_table(columns: Sequence[Column], rows: Sequence[Row], *, title: str = "") -> None:
-    """A table that fits the terminal: what matters least leaves first, then the widest column folds."""
+    """A table that fits the terminal: what matters least leaves first, then prose folds."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     console = stdout_console()
-    cells = [
-        [Text(text(column, row), style=STYLES.get(str(column.value(row)), "yellow") if column.styled else "") for column in columns]
-        for row in rows
-    ]
+    cells = [[Text(text(column, row), style=style(column, row)) for column in columns] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False, show_edge=False)
     kept = fitting(columns, cells, console.width)
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False, header_style="bold")
     for index in kept:
         column = columns[index]
-        table.add_column(column.header.upper(), justify="right" if column.right else "left", overflow="fold")
+        table.add_column(
+            column.header.replace("_", " ").upper(),
+            justify="right" if column.right else "left",
+            no_wrap=column.text != "fold",
+            overflow="ellipsis" if column.text == "crop" else "fold",
+        )
     for row_cells in cells:
         table.add_row(*(row_cells[index] for index in kept))
     console.print(table)
 
 
-def fitting(columns: Sequence[Column], cells: Sequence[Sequence[Any]], width: int) -> list[int]:
+def write_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one per line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        grid.add_row(Text(name.upper(), style="bold"), Text(value))
+    console = stdout_console()
+    console.print(grid)
+    console.print()
+
+
+def fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
     """Indices of the columns that fit into ``width``; columns with ``drop`` 0 stay even if they do not."""
-    widths = [max([len(column.header), *(row[i].cell_len for row in cells)]) + 2 for i, column in enumerate(columns)]
+    from rich.cells import cell_len
+
+    widths = []
+    for index, column in enumerate(columns):
+        needed = max([len(column.header), *(max((cell_len(line) for line in row[index].plain.split("\n")), default=0) for row in cells)])
+        widths.append((needed if column.text == "line" else min(needed, PROSE)) + GAP)
     kept = list(range(len(columns)))
-    while sum(widths[i] for i in kept) - 2 > width:
+    while sum(widths[i] for i in kept) - GAP > width:
         last = max(kept, key=lambda i: (columns[i].drop, i))
         if columns[last].drop == 0:
             break
         kept.remove(last)
     return kept
+
+
+def style(column: Column, row: Row) -> str:
+    """Colour of a phase or state."""
+    value = column.value(row)
+    return STYLES.get(str(value), "yellow") if column.styled and value else ""
 
 
 def text(column: Column, row: Row) -> str:

@@ -1,0 +1,109 @@
+"""The columns of every listing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xinfer.cli.output import Column, Row, flat, gibibytes
+
+
+def _device(row: Row) -> str:
+    """The device as the replica reports it; empty before it has loaded."""
+    names = [str(device.get("name", "")) for device in row.get("devices") or ([row["device"]] if row.get("device") else [])]
+    return ", ".join(names)
+
+
+def _phase(row: Row) -> Any:
+    return row.get("phase") or str(row.get("status", "")).lower()
+
+
+REPLICAS = (
+    Column("replica", lambda r: r["replica_model_uid"]),
+    Column("slot", lambda r: r.get("slot")),
+    Column("device", _device, drop=4),
+    Column("phase", _phase, styled=True),
+    Column("engine", lambda r: r.get("engine"), drop=5),
+    Column("dtype", lambda r: r.get("dtype"), drop=7),
+    Column("memory", lambda r: r.get("used_bytes") or r.get("reserved_bytes"), gibibytes, right=True, drop=6),
+    Column("queue", lambda r: r.get("queue"), right=True, drop=2),
+    Column("in_flight", lambda r: r.get("in_flight"), right=True, drop=3),
+    Column("restarts", lambda r: r.get("restarts"), right=True, drop=1),
+    Column("pid", lambda r: r.get("pid"), right=True, drop=1),
+)
+STARTED = tuple(column for column in REPLICAS if column.header not in ("queue", "in_flight", "restarts"))
+"""Of a launch that has just ended."""
+
+MODELS = (
+    Column("model", lambda r: r["id"]),
+    Column("name", lambda r: r.get("model_name"), drop=2),
+    Column("type", lambda r: r.get("model_type")),
+    Column("engine", lambda r: r.get("model_engine"), drop=3),
+    Column("dtype", lambda r: r.get("dtype"), drop=4),
+    Column("ready", lambda r: f"{r.get('ready_replicas', 0)}/{r.get('replica', 0)}", right=True),
+    Column("status", lambda r: str(r.get("status", "")).lower(), styled=True),
+)
+
+DEVICES = (
+    Column("slot", lambda r: r["slot"]),
+    Column("device", lambda r: r.get("name"), drop=3),
+    Column("worker", lambda r: r.get("state"), styled=True, drop=1),
+    Column("host", lambda r: r.get("host"), drop=6),
+    Column("total", lambda r: r.get("total_bytes"), gibibytes, right=True, drop=5),
+    Column("reserved", lambda r: r.get("reserved_bytes"), gibibytes, right=True, drop=4),
+    Column("free", lambda r: r.get("free_bytes"), gibibytes, right=True),
+    Column(
+        "replicas",
+        lambda r: [f"{it['replica_model_uid']} ({it['phase']})" for it in r["replicas"]] or None,
+        lambda v: "\n".join(map(flat, v)),
+        text="fold",
+    ),
+)
+
+WAITING = (
+    Column("replica", lambda r: r["replica_model_uid"]),
+    Column("model", lambda r: r.get("model_uid"), drop=1),
+    Column("phase", lambda r: r.get("phase"), styled=True),
+)
+
+PLANNED = (
+    Column("replica", lambda r: r["ordinal"], right=True),
+    Column("slot", lambda r: r["slot"]),
+    Column("device", lambda r: r.get("device_names"), drop=3),
+    Column("reserve", lambda r: r.get("reserved_bytes"), gibibytes, right=True, drop=1),
+    Column("free_after", lambda r: r.get("free_after_bytes"), gibibytes, right=True, drop=2),
+    Column("why", lambda r: r.get("why"), text="fold"),
+)
+
+REFUSED = (
+    Column("slot", lambda r: r["slot"]),
+    Column("refused because", lambda r: r.get("reason"), text="fold"),
+    Column("what would help", lambda r: r.get("hint"), drop=1, text="fold"),
+)
+
+
+def _engines(row: Row) -> list[str]:
+    return sorted({engine for variant in row.get("model_specs") or () for engine in variant.get("engines") or ()})
+
+
+FAMILIES = (
+    Column("name", lambda r: r["model_name"]),
+    Column("type", lambda r: r.get("model_type")),
+    Column("engines", _engines, drop=2),
+    Column("max_tokens", lambda r: r.get("max_tokens"), right=True, drop=3),
+    Column("languages", lambda r: r.get("language"), drop=4),
+    Column("description", lambda r: r.get("model_description"), drop=1, text="crop"),
+)
+
+SCORES = (
+    Column("score", lambda r: r["relevance_score"], lambda v: f"{v:.4f}", right=True),
+    Column("index", lambda r: r["index"], right=True),
+    Column("document", lambda r: r["text"], text="crop"),
+)
+
+VECTORS = (
+    Column("index", lambda r: r["index"], right=True),
+    Column("dimensions", lambda r: len(r["embedding"]), right=True),
+    Column(
+        "vector", lambda r: r["embedding"], lambda v: ", ".join(f"{x:+.4f}" for x in v[:5]) + (", …" if len(v) > 5 else ""), text="crop"
+    ),
+)

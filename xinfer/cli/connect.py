@@ -1,0 +1,112 @@
+"""The server as commands see it: calls in, plain JSON values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from xinfer.client import Client, calls
+from xinfer.errors import ModelNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Row = dict[str, Any]
+
+
+def open_server(endpoint: str, api_key: str | None) -> Server:
+    """A connection; nothing is sent yet."""
+    return Server(make_client(endpoint, api_key))
+
+
+def _real_client(endpoint: str, api_key: str | None) -> Client:
+    return Client(endpoint, api_key)
+
+
+make_client: Callable[[str, str | None], Client] = _real_client
+"""Tests put a client on a transport of theirs here."""
+
+
+class Server:
+    """A context manager over `Client`; every method raises the errors of ``xinfer.errors``."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.close()
+
+    def launch(self, body: Mapping[str, Any]) -> str:
+        """Place a model without waiting for it; its uid."""
+        return self._client.send(calls.start(**body))
+
+    def plan(self, body: Mapping[str, Any]) -> Row:
+        """``PlanReply``."""
+        return plain(self._client.plan(**body))
+
+    def progress(self, uid: str) -> Row:
+        """``ProgressReply``."""
+        return plain(self._client.progress(uid))
+
+    def models(self) -> list[Row]:
+        """``ModelEntry`` each."""
+        return rows(self._client.list())
+
+    def model(self, uid: str) -> Row:
+        """``ModelEntry``."""
+        return plain(self._client.show(uid))
+
+    def replicas(self, uid: str) -> list[Row]:
+        """``ReplicaEntry`` each, of one model."""
+        return rows(self._client.replicas(uid))
+
+    def all_replicas(self) -> list[Row]:
+        """``ReplicaEntry`` each, with the model's uid beside it."""
+        found = []
+        for model in self.models():
+            with suppress(ModelNotFound):  # stopped since it was listed
+                found += [{"model_uid": model["id"], **replica} for replica in self.replicas(model["id"])]
+        return found
+
+    def stop(self, uid: str) -> None:
+        """Stop a model."""
+        self._client.stop(uid)
+
+    def registrations(self, model_type: str) -> list[Row]:
+        """Families of one type, with details."""
+        return [dict(entry) for entry in self._client.registrations(model_type, detailed=True)]
+
+    def slots(self) -> Row:
+        """``SlotsReply``."""
+        return plain(self._client.slots())
+
+    def version(self) -> str:
+        """Of the server."""
+        return self._client.version()
+
+    def rerank(self, uid: str, query: str, documents: list[str], top_n: int | None) -> Row:
+        """``RerankReply``."""
+        return plain(self._client.rerank(uid, query, documents, top_n=top_n))
+
+    def embed(self, uid: str, texts: list[str], dimensions: int | None) -> Row:
+        """Like ``EmbeddingsReply``, with floats."""
+        reply = self._client.embed(uid, texts, dimensions=dimensions)
+        data = [{"index": index, "embedding": vector} for index, vector in enumerate(reply.vectors)]
+        return {"model": reply.model, "data": data, "usage": {"total_tokens": reply.tokens}}
+
+
+def plain(reply: BaseModel) -> Row:
+    """JSON values."""
+    return reply.model_dump(mode="json")
+
+
+def rows(replies: Iterable[BaseModel]) -> list[Row]:
+    """JSON values of each."""
+    return [plain(reply) for reply in replies]
