@@ -1,0 +1,176 @@
+"""What one API process knows of one replica: what it sent there, how fast that is, whether it may send more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xinfer.batching.work import ShardResult
+from xinfer.cluster.ids import ReplicaId
+from xinfer.cluster.routes import Route
+from xinfer.routing.breaker import Breaker
+from xinfer.routing.pending import PendingItem
+
+DEFAULT_BUDGET = 2048
+BUSY_PAUSE = 0.05
+FIRST_PROBE = 1.0
+LONGEST_PROBE = 15.0
+MEMORY = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One shard on its way.
+
+    Attributes:
+        padded: estimated padded tokens, what it counts in its replica's window.
+        candidates: (replica, score) of the pick; the lowest won.
+        timeout: seconds the call is given.
+        again: a ready-made shard, tried before.
+        alone: a suspect, with nothing else of ours beside it.
+        suspect: its replica left the routes in a way that looks like a crash.
+        abandoned: its items are queued again; whatever it returns is ignored.
+    """
+
+    load: ReplicaLoad
+    items: Sequence[PendingItem]
+    padded: int
+    sent_at: float
+    candidates: tuple[tuple[ReplicaId, float], ...] = ()
+    timeout: float = 0.0
+    again: bool = False
+    alone: bool = False
+    suspect: bool = False
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a replica has done for this process."""
+
+    shards: int = 0
+    documents: int = 0
+    requests: int = 0
+    errors: int = 0
+    tokens: int = 0
+    compute_seconds: float = 0.0
+    busy_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class ReplicaLoad:
+    """One life of one replica. The window is two batch budgets, divided among the API processes."""
+
+    route: Route
+    slowdown: float = 1.0
+    measured: float = 0.0
+    """Padded tokens/s of recent batches; depends on the traffic, so it only serves where there is no calibrated speed."""
+    flights: list[Flight] = field(default_factory=list)
+    head_since: float = 0.0
+    closed_until: float = 0.0
+    ejected: bool = False
+    probing: bool = False
+    probe_at: float = 0.0
+    probe_wait: float = FIRST_PROBE
+    breaker: Breaker = field(default_factory=Breaker)
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def budget(self) -> int:
+        """Padded tokens of one batch there."""
+        return self.route.budget_tokens or DEFAULT_BUDGET
+
+    @property
+    def speed(self) -> float:
+        """Calibrated tokens/s over slowdown; 0 = unknown."""
+        return self.route.speed / self.slowdown if self.route.speed > 0 else 0.0
+
+    @property
+    def in_flight_tokens(self) -> int:
+        """Estimated padded tokens sent and not answered."""
+        return sum(flight.padded for flight in self.flights)
+
+    @property
+    def in_flight_items(self) -> int:
+        """Items sent and not answered."""
+        return sum(len(flight.items) for flight in self.flights)
+
+    def remaining(self, now: float) -> float:
+        """In-flight tokens less what should be computed by now; never less than a tenth of the shard that runs."""
+        if not self.flights:
+            return 0.0
+        done = (self.speed or self.measured) * max(0.0, now - self.head_since)
+        return self.in_flight_tokens - min(0.9 * self.flights[0].padded, done)
+
+    def room(self, api_processes: int, now: float) -> int:
+        """Padded tokens that may be sent now; 0 = closed.
+
+        Two shards in flight, so that the replica has the next one when it ends the first; with several API processes one
+        each, as the others keep it busy. One item always fits an empty window.
+        """
+        if self.ejected or now < self.closed_until:
+            return 0
+        window = max(1, 2 * self.budget // api_processes)
+        if not self.flights:
+            return min(self.budget, window)
+        if len(self.flights) >= (2 if api_processes == 1 else 1) or any(flight.alone for flight in self.flights):
+            return 0
+        return max(0, min(self.budget, window - self.in_flight_tokens))
+
+    def send(self, flight: Flight) -> None:
+        """Count a shard, before anything is awaited."""
+        if not self.flights:
+            self.head_since = flight.sent_at
+        self.flights.append(flight)
+        self.breaker.sent()
+
+    def returned(self, flight: Flight, now: float) -> None:
+        """Uncount it, whatever came of it."""
+        self.flights.remove(flight)
+        self.head_since = now
+        self.closed_until = 0.0
+
+    def succeeded(self, flight: Flight, result: ShardResult) -> None:
+        """Learn from an answer."""
+        self.breaker.succeeded()
+        self.slowdown = max(0.01, result.slowdown)
+        seconds = sum(batch.seconds for batch in result.batches)
+        if seconds > 0:
+            rate = sum(batch.padded_tokens for batch in result.batches) / seconds
+            self.measured = rate if self.measured <= 0 else self.measured + MEMORY * (rate - self.measured)
+        counters = self.counters
+        counters.shards += 1
+        counters.documents += len(flight.items)
+        counters.tokens += int(result.tokens.sum())
+        counters.compute_seconds += result.compute_seconds
+        counters.busy_seconds = max(counters.busy_seconds, result.busy_seconds)
+
+    def busy(self, now: float) -> None:
+        """It refused a shard: closed until its next reply, or for a moment if nothing is under way."""
+        self.closed_until = now + BUSY_PAUSE
+        self.breaker.released()
+
+    def eject(self, now: float) -> None:
+        """Take no more, until a newer epoch or a passed probe."""
+        self.ejected = True
+        self.probing = False
+        self.probe_wait = FIRST_PROBE
+        self.probe_at = now + FIRST_PROBE
+        self.breaker.released()
+
+    def probed(self, passed: bool, now: float) -> None:
+        """The probe's result: back to work, or the next one later."""
+        self.probing = False
+        if passed:
+            self.ejected = False
+            return
+        self.probe_wait = min(LONGEST_PROBE, self.probe_wait * 2)
+        self.probe_at = now + self.probe_wait
+
+
+def speeds(loads: Sequence[ReplicaLoad]) -> list[float]:
+    """Tokens/s of each; an unknown one is taken for the median of the known, and all alike while none is known."""
+    each = [load.speed for load in loads]
+    known = sorted(speed for speed in each if speed > 0)
+    middle = known[len(known) // 2] if known else 1.0
+    return [speed or middle for speed in each]

@@ -1,0 +1,62 @@
+"""A shard's answer, dealt out to the requests its items came from."""
+
+from __future__ import annotations
+
+from xinfer.batching.work import ShardResult
+from xinfer.routing.load import Flight
+from xinfer.routing.pending import PendingItem, PendingRequest, Place, ShardTrace
+from xinfer.routing.tokens import TokenEstimator
+
+
+def deliver(flight: Flight, result: ShardResult, estimator: TokenEstimator, now: float) -> list[PendingRequest]:
+    """Give each request its rows, and the estimator the true counts.
+
+    Returns:
+        Requests that this answer settled.
+    """
+    failed = dict(result.errors)
+    by_request: dict[PendingRequest, tuple[list[PendingItem], list[int]]] = {}
+    for row, item in enumerate(flight.items):
+        if not item.request.settled and item.place is Place.FLYING:
+            items, rows = by_request.setdefault(item.request, ([], []))
+            items.append(item)
+            rows.append(row)
+    settled = []
+    for request, (items, rows) in by_request.items():
+        request.shards.append(_trace(flight, result, items, rows, now))
+        good = [(item, row) for item, row in zip(items, rows, strict=True) if row not in failed] if failed else None
+        if good is None:
+            request.answer(items, rows, result)
+        elif good:
+            request.answer([item for item, _ in good], [row for _, row in good], result)
+        for item, row in zip(items, rows, strict=True):
+            if row in failed and not request.settled:
+                request.fail_item(item, failed[row])
+        if request.settled:
+            settled.append(request)
+    tokens, truncated = result.tokens.tolist(), result.truncated.tolist()
+    estimator.observe(
+        (item.size, tokens[row])
+        for row, item in enumerate(flight.items)
+        if not truncated[row] and row not in failed and isinstance(item.work.text, str)
+    )
+    return settled
+
+
+def _trace(flight: Flight, result: ShardResult, items: list[PendingItem], rows: list[int], now: float) -> ShardTrace:
+    route = flight.load.route
+    return ShardTrace(
+        replica_id=route.replica_id,
+        slot=route.slot,
+        items=len(items),
+        shard_items=len(flight.items),
+        tokens=int(result.tokens[rows].sum()),
+        padded_tokens=flight.padded,
+        queue_seconds=flight.sent_at - items[0].request.arrived,
+        wait_seconds=result.wait_seconds,
+        tokenize_seconds=result.tokenize_seconds,
+        compute_seconds=result.compute_seconds,
+        total_seconds=now - flight.sent_at,
+        batches=len(result.batches),
+        candidates=flight.candidates,
+    )

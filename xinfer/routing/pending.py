@@ -1,0 +1,161 @@
+"""A request on its way: its items, where each one is, and the answer as it fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.cluster.ids import ReplicaId
+from xinfer.errors import XinferError
+
+INTERACTIVE = "interactive"
+BULK = "bulk"
+
+
+class Place(Enum):
+    """Where an item is."""
+
+    QUEUED = "queued"
+    AGAIN = "again"  # queued in a ready-made shard, ahead of the lanes
+    FLYING = "flying"
+    SETTLED = "settled"  # answered, failed, or nobody waits for it any more
+
+
+class PendingItem:
+    """One item of one request.
+
+    Attributes:
+        tokens: estimate, fixed when it was queued.
+        size: UTF-8 bytes, to correct the estimate with.
+        attempts: engine errors and deadlines it has been through.
+        crashes: replicas that died while it was on them.
+    """
+
+    __slots__ = ("attempts", "crashes", "index", "place", "request", "size", "tokens", "work")
+
+    def __init__(self, request: PendingRequest, index: int, work: WorkItem, size: int, tokens: int) -> None:
+        self.request = request
+        self.index = index
+        self.work = work
+        self.size = size
+        self.tokens = tokens
+        self.place = Place.SETTLED
+        self.attempts = 0
+        self.crashes = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTrace:
+    """What one shard did for one request.
+
+    Attributes:
+        items: of this request in the shard; ``shard_items`` counts all.
+        tokens: true tokens of this request's items.
+        padded_tokens: estimate the shard was formed with.
+        queue_seconds: from arrival to sending; wait, tokenize and compute are at the replica, total is the whole call.
+        candidates: (replica, score) that the pick saw, seconds or tokens; the lowest won.
+    """
+
+    replica_id: ReplicaId
+    slot: str
+    items: int
+    shard_items: int
+    tokens: int
+    padded_tokens: int
+    queue_seconds: float
+    wait_seconds: float
+    tokenize_seconds: float
+    compute_seconds: float
+    total_seconds: float
+    batches: int
+    candidates: tuple[tuple[ReplicaId, float], ...] = ()
+
+
+class PendingRequest:
+    """One request. ``settled`` turns True once, when the last item is done, or with ``error``.
+
+    Attributes:
+        key: the API key, for fairness; "" while auth is off.
+        lane: interactive or bulk.
+        seq: order of arrival; the queue sets it.
+        queued: items in the queue now; the queue keeps it.
+        partial: items that fail alone leave the others standing.
+        values: float32 (n,) or (n, dim), None before the first row.
+    """
+
+    __slots__ = (
+        "arrived", "error", "errors", "id", "items", "key", "lane", "left", "meta", "partial", "queued",
+        "seq", "settled", "shards", "tokens", "truncated", "values",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        work: Sequence[tuple[WorkItem, int, int]],
+        *,
+        lane: str,
+        arrived: float,
+        key: str = "",
+        request_id: str = "",
+        partial: bool = False,
+    ) -> None:
+        """``work``: (item, bytes, estimated tokens) in the request's order."""
+        self.id = request_id
+        self.key = key
+        self.lane = lane
+        self.seq = 0
+        self.queued = 0
+        self.arrived = arrived
+        self.partial = partial
+        self.items = [PendingItem(self, index, item, size, tokens) for index, (item, size, tokens) in enumerate(work)]
+        self.left = len(self.items)
+        self.values: npt.NDArray[np.float32] | None = None
+        self.tokens: npt.NDArray[np.int32] = np.zeros(self.left, dtype=np.int32)
+        self.truncated: npt.NDArray[np.bool_] = np.zeros(self.left, dtype=np.bool_)
+        self.errors: list[tuple[int, XinferError]] = []
+        self.error: XinferError | None = None
+        self.settled = self.left == 0
+        self.shards: list[ShardTrace] = []
+        self.meta: dict[str, Any] = {}
+
+    @property
+    def total_tokens(self) -> int:
+        """Estimated tokens of all items."""
+        return sum(item.tokens for item in self.items)
+
+    def answer(self, items: Sequence[PendingItem], rows: Sequence[int], result: ShardResult) -> None:
+        """Take this request's rows out of a shard's answer."""
+        where = [item.index for item in items]
+        picked = result.values[list(rows)]
+        if self.values is None:
+            self.values = np.full((len(self.items), *picked.shape[1:]), np.nan, dtype=np.float32)
+        self.values[where] = picked
+        self.tokens[where] = result.tokens[list(rows)]
+        self.truncated[where] = result.truncated[list(rows)]
+        if result.meta:
+            self.meta.update(result.meta)
+        for item in items:
+            item.place = Place.SETTLED
+        self.left -= len(items)
+        self.settled = self.left == 0
+
+    def fail_item(self, item: PendingItem, error: XinferError) -> None:
+        """One item failed alone: its own row if the request is partial, else the whole request, naming the index."""
+        named = type(error)(error.message, param=error.param, retry_after=error.retry_after, **{**error.details, "index": item.index})
+        if not self.partial:
+            self.fail(named)
+            return
+        item.place = Place.SETTLED
+        self.errors.append((item.index, named))
+        self.left -= 1
+        self.settled = self.left == 0
+
+    def fail(self, error: XinferError) -> None:
+        """The request as a whole gets an error."""
+        self.error = error
+        self.settled = True

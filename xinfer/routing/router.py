@@ -1,0 +1,292 @@
+"""Everything the API process decides about one model: a pure core over queue, fleet, retries and the clock it is handed.
+
+The shell around it (``api.dispatch`` or a simulation) sends the flights that ``sends`` returns, reports each one's outcome to
+``landed``, cancels what ``take_cancels`` names and answers what ``take_settled`` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.cluster.routes import ModelRoutes
+from xinfer.errors import (
+    EngineError,
+    InvalidRequest,
+    ReplicaBusy,
+    ReplicaLost,
+    StaleEpoch,
+    XinferError,
+)
+from xinfer.routing.fleet import Fleet
+from xinfer.routing.holding import refusal
+from xinfer.routing.load import DEFAULT_BUDGET, Flight, ReplicaLoad
+from xinfer.routing.outcome import deliver
+from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest, Place
+from xinfer.routing.pick import Dice
+from xinfer.routing.queue import Group, ItemQueue
+from xinfer.routing.retry import TRIES, RetryBudget
+from xinfer.routing.sending import next_flight
+from xinfer.routing.tokens import TokenEstimator, size
+from xinfer.settings import Limits
+
+SHORTEST_CALL = 60.0
+
+
+class ModelRouter:
+    """The router of one model.
+
+    Args:
+        hold: seconds that work waits for a replica to come back.
+        call_timeout: seconds the longest call may take.
+        api_processes: live ones; they share each replica's window. May be set later.
+    """
+
+    def __init__(self, uid: str, *, limits: Limits, hold: float, call_timeout: float, dice: Dice, api_processes: int = 1) -> None:
+        self.uid = uid
+        self.api_processes = api_processes
+        self.fleet = Fleet()
+        self.queue = ItemQueue(limits.queued_requests, limits.queued_tokens)
+        self.estimator = TokenEstimator(512)
+        self.routes: ModelRoutes | None = None
+        self.flights: dict[Flight, None] = {}
+        self.requests = 0
+        self.documents = 0
+        self.errors = 0
+        self._hold = hold
+        self._call_timeout = call_timeout
+        self._dice = dice
+        self._retries = RetryBudget()
+        self._was_ready = False
+        self._starved_since: float | None = None  # nothing can serve since then
+        self._leaving: list[Flight] = []  # at replicas that left the routes
+        self._settled: list[PendingRequest] = []
+        self._cancels: list[Flight] = []
+
+    def update(self, routes: ModelRoutes | None, now: float) -> None:
+        """Adopt this model's routes; None = it is no longer deployed.
+
+        Shards at replicas that left are queued again as soon as another replica can take them; until then the replica may
+        be draining, and finishes what it holds.
+        """
+        before, self.routes = self.routes, routes
+        if routes is not None:
+            self._was_ready = self._was_ready or routes.was_ready or bool(routes.replicas)
+            self.estimator.max_tokens = max(1, routes.spec.max_tokens)
+        else:
+            self._was_ready = False
+        gone = self.fleet.update(routes.replicas if routes else ())
+        crashed = routes is not None and before is not None and routes.starting > before.starting
+        for flight in gone:
+            flight.suspect = crashed
+        self._leaving += gone
+        self._watch(now)
+
+    def submit(
+        self,
+        works: Sequence[WorkItem],
+        *,
+        now: float,
+        key: str = "",
+        lane: str | None = None,
+        request_id: str = "",
+        partial: bool = False,
+    ) -> PendingRequest:
+        """Queue a request.
+
+        Raises:
+            Unavailable, ModelLoading, ModelNotFound: nothing can serve it and waiting would not help.
+            TooManyRequests: the queue is full.
+            InvalidRequest: an unknown lane.
+        """
+        if lane not in (None, INTERACTIVE, BULK):
+            raise InvalidRequest(f"priority must be interactive or bulk, not {lane!r}", param="priority")
+        error = self._refusal(now, now)
+        if error is not None:
+            raise error
+        estimated = [(work, bytes_, self.estimator.estimate(bytes_)) for work, bytes_ in zip(works, map(size, works), strict=True)]
+        if lane is None:
+            budget = max((load.budget for load in self.fleet.loads.values()), default=DEFAULT_BUDGET)
+            lane = BULK if sum(tokens for _, _, tokens in estimated) > 2 * budget else INTERACTIVE
+        request = PendingRequest(estimated, lane=lane, arrived=now, key=key, request_id=request_id, partial=partial)
+        if not request.settled:
+            self.queue.push(request, self.fleet.speed())
+        return request
+
+    def drop(self, request: PendingRequest) -> None:
+        """Nobody waits for it any more: what is queued is forgotten, what is in flight goes on unheard."""
+        if not request.settled:
+            self.queue.drop(request)
+            self._count(request)
+            request.settled = True
+
+    def probed(self, load: ReplicaLoad, passed: bool, now: float) -> None:
+        """The result of a probe that ``fleet.probes`` asked for."""
+        load.probed(passed, now)
+        self._watch(now)
+
+    def sends(self, now: float) -> list[Flight]:
+        """Every shard that a replica has room for, already counted."""
+        flights: list[Flight] = []
+        while self.queue.items:
+            flight = next_flight(self.queue, self.fleet, self._dice, now, self.api_processes)
+            if flight is None:
+                break
+            if not flight.again:
+                self._retries.earn()
+            usual = 20 * flight.load.in_flight_tokens / flight.load.speed if flight.load.speed > 0 else self._call_timeout
+            flight.timeout = min(self._call_timeout, max(SHORTEST_CALL, usual))
+            self.flights[flight] = None
+            flights.append(flight)
+        return flights
+
+    def landed(self, flight: Flight, outcome: ShardResult | XinferError, now: float) -> None:
+        """A call has ended, in whatever way. The count is returned first."""
+        self.flights.pop(flight, None)
+        load = flight.load
+        load.returned(flight, now)
+        if flight in self._leaving:
+            self._leaving.remove(flight)
+        if flight.abandoned:
+            load.breaker.released()
+            return
+        if isinstance(outcome, ShardResult) and len(outcome.values) != len(flight.items):
+            outcome = EngineError(f"the replica answered {len(outcome.values)} of {len(flight.items)} items")
+        if isinstance(outcome, ShardResult):
+            load.succeeded(flight, outcome)
+            self._finish(deliver(flight, outcome, self.estimator, now))
+            return
+        if isinstance(outcome, ReplicaBusy):
+            load.busy(now)
+            self.queue.push_back(self._wanted(flight))
+        elif isinstance(outcome, ReplicaLost | StaleEpoch):
+            self._lost(flight, isinstance(outcome, ReplicaLost), now)
+        else:
+            self._failed(flight, outcome, now)
+        self._watch(now)
+
+    def _lost(self, flight: Flight, crashed: bool, now: float) -> None:
+        """The replica is gone, with everything of ours that is on it: nobody waits for the other link to notice."""
+        load = flight.load
+        load.counters.errors += 1
+        load.eject(now)
+        self._requeue(flight, crashed)
+        for other in load.flights:
+            if not other.abandoned:
+                self._abandon(other, crashed)
+
+    def _failed(self, flight: Flight, error: XinferError, now: float) -> None:
+        load, items = flight.load, self._wanted(flight)
+        load.counters.errors += 1
+        if error.http_status < 500 and not error.retryable:  # the caller's fault, perhaps of one of the items only
+            load.breaker.released()
+            if len(flight.items) == 1:
+                self._fail_items(items, error)
+            else:
+                for item in items:
+                    self.queue.push_again(Group([item]))
+            return
+        load.breaker.failed(now)
+        for item in items:
+            item.attempts += 1
+        again = [item for item in items if item.attempts <= TRIES]
+        if again and not self._retries.spend():
+            again = []
+        self._fail_items([item for item in items if item not in again], error)
+        again = [item for item in again if not item.request.settled]
+        if again:
+            self.queue.push_again(Group(again, avoid=frozenset({load.route.replica_id})))
+
+    def _requeue(self, flight: Flight, crashed: bool) -> None:
+        """Items of a replica that is gone: to the head, free of attempts; after a crash each alone, as one may be the cause."""
+        items = self._wanted(flight)
+        if not crashed:
+            self.queue.push_back(items)
+            return
+        for item in items:
+            item.crashes += 1
+            if flight.alone and item.crashes > 1:
+                message = f"this item was running alone when replica {flight.load.route.replica_id} died, the second in a row"
+                self._fail_items([item], EngineError(message, crashes=item.crashes))
+            else:
+                self.queue.push_again(Group([item], alone=True))
+
+    def _abandon(self, flight: Flight, crashed: bool) -> None:
+        flight.abandoned = True
+        self._cancels.append(flight)
+        self._requeue(flight, crashed)
+
+    @staticmethod
+    def _wanted(flight: Flight) -> list[PendingItem]:
+        return [item for item in flight.items if item.place is Place.FLYING and not item.request.settled]
+
+    def _fail_items(self, items: Sequence[PendingItem], error: XinferError) -> None:
+        failed: dict[PendingRequest, None] = {}
+        for item in items:
+            if not item.request.settled:
+                item.request.fail_item(item, error)
+                failed[item.request] = None
+        self._finish([request for request in failed if request.settled])
+
+    def _finish(self, requests: Sequence[PendingRequest]) -> None:
+        for request in requests:
+            self.queue.drop(request)
+            self._count(request)
+        self._settled += requests
+
+    def _count(self, request: PendingRequest) -> None:
+        self.requests += 1
+        self.documents += len(request.items) - request.left
+        self.errors += request.error is not None
+        for replica_id in {shard.replica_id for shard in request.shards}:
+            if replica_id in self.fleet.loads:
+                self.fleet.loads[replica_id].counters.requests += 1
+
+    def _watch(self, now: float) -> None:
+        """Note since when nothing can serve; move work off replicas that left once something can."""
+        if self.fleet.live():
+            self._starved_since = None
+            for flight in self._leaving:
+                if not flight.abandoned:
+                    self._abandon(flight, flight.suspect)
+            self._leaving.clear()
+        elif self._starved_since is None:
+            self._starved_since = now
+
+    def _refusal(self, since: float, now: float) -> XinferError | None:
+        """Why work that has waited since then must not wait on; None = serve or hold it."""
+        if self.routes is not None and self.fleet.live():
+            return None
+        waited = now - max(since, self._starved_since or since)
+        return refusal(self.uid, self.routes, self._was_ready, waited, self._hold)
+
+    def tick(self, now: float) -> None:
+        """Fail what has waited too long for a replica."""
+        if self._starved_since is None:
+            return
+        for request in self.queue.requests:
+            error = self._refusal(request.arrived, now)
+            if error is not None:
+                request.fail(error)
+                self._finish([request])
+
+    def wake_at(self, now: float) -> float | None:
+        """When to call ``tick``, ``fleet.probes`` and ``sends`` if no event comes first; None = not by the clock."""
+        times = self.fleet.wake_at(now)
+        if self._starved_since is not None:
+            times += [max(self._starved_since, request.arrived) + self._hold for request in self.queue.requests]
+        return min(times, default=None)
+
+    def take_settled(self) -> list[PendingRequest]:
+        """Requests that were answered or failed since the last call, each once."""
+        settled, self._settled = self._settled, []
+        return settled
+
+    def take_cancels(self) -> list[Flight]:
+        """Calls to cancel: their items are queued again."""
+        cancels, self._cancels = self._cancels, []
+        return cancels
+
+    def idle(self) -> bool:
+        """Nothing waits and nothing is in flight."""
+        return not self.flights and not self.queue.items

@@ -1,0 +1,39 @@
+"""How much of the queue goes out at once, and which items."""
+
+from __future__ import annotations
+
+from xinfer.routing.pending import PendingItem
+from xinfer.routing.queue import ItemQueue
+
+LEAST = 256
+"""Tokens below which work is not divided further among replicas: one to three short documents stay together."""
+
+
+def least(budget: int) -> int:
+    """The smallest part, in tokens, worth a batch of its own."""
+    return min(budget, max(LEAST, budget // 8))
+
+
+def share(queued: float, remaining: float, everywhere: float, speed: float, all_speed: float) -> float:
+    """Tokens that one replica should take so that all end together.
+
+    Args:
+        queued: tokens waiting.
+        remaining: tokens this replica still has to do; ``everywhere``: all replicas together.
+        speed: of this replica; ``all_speed``: of all together.
+
+    Returns:
+        Below zero where a replica already has more than its part.
+    """
+    return (queued + everywhere) * speed / all_speed - remaining
+
+
+def form(queue: ItemQueue, budget: int, part: float) -> list[PendingItem]:
+    """Take the next shard: the item whose turn it is and those nearest to it in length, across requests.
+
+    Args:
+        budget: padded tokens the shard may have; one item always goes.
+        part: this replica's share of what waits; near the end of the queue it is smaller than the budget, which spreads
+            one request over idle replicas and lets all of them end together.
+    """
+    return queue.take(int(min(budget, max(least(budget), part))), budget // 8)
