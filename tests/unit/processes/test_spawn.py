@@ -196,9 +196,18 @@ async def test_an_orphan_made_before_its_signal_was_set_ends_itself(tmp_path: Pa
     import xinfer.processes.spawn as module
 
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", str(module._BOOTSTRAP), "orphan", "1", "0", "1", stdin=asyncio.subprocess.DEVNULL
+        sys.executable,
+        "-P",
+        str(module._BOOTSTRAP),
+        "orphan",
+        "1",
+        "0",
+        "1",
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
-    assert await asyncio.wait_for(process.wait(), 10) == 1
+    _, errors = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, errors) == (1, b"")  # at once, before it looks at anything else
 
 
 def test_only_the_main_thread_spawns() -> None:
