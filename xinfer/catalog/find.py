@@ -15,6 +15,9 @@ from xinfer.errors import InvalidRequest, ModelNotFound, NoWorker
 
 __all__ = ["ModelQuery", "resolve"]
 
+RELATED, MISSPELT = 0.5, 0.8
+"""Similarity (difflib ratio) from which a name is worth suggesting, and from which it was surely meant."""
+
 
 def resolve(
     query: ModelQuery,
@@ -40,7 +43,7 @@ def resolve(
     query = normalised(query)
     wanted = parse_type(query.type)
     parse_dtype(query.dtype)
-    family = _family(query.name, wanted, families) if query.name is not None else None
+    family = _family(query.name, wanted, families, label=query.path is not None) if query.name is not None else None
     if not engines:
         raise NoWorker("no worker is connected that could run a model: start one and launch again", retry_after=5)
     if query.path is not None or family is None:
@@ -48,7 +51,8 @@ def resolve(
     return _resolve_family(query, family, engines, offline, cached)
 
 
-def _family(name: str, wanted: ModelType | None, families: Families) -> Family:
+def _family(name: str, wanted: ModelType | None, families: Families, label: bool) -> Family | None:
+    """The family of that name. Beside a path the name may be a mere label, unless it looks like a family misspelt."""
     found = families.get(name, wanted)
     if found is not None:
         return found
@@ -58,7 +62,9 @@ def _family(name: str, wanted: ModelType | None, families: Families) -> Family:
             f"model_type {wanted.value!r} is wrong for {other.name!r}: it is of type {other.type.value!r}", param="model_type"
         )
     spellings = {spelling.lower(): family.name for family in families for spelling in (family.name, *family.aliases)}
-    close = difflib.get_close_matches(name.lower(), spellings, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), spellings, n=3, cutoff=MISSPELT if label else RELATED)
+    if label and not close:
+        return None
     nearest = list(dict.fromkeys(spellings[key] for key in close))
     hint = f"did you mean {either(nearest)}?" if nearest else "see `xinfer registrations`, or give a folder as model_path"
     raise ModelNotFound(f"model_name {name!r} is not a known model: {hint}", param="model_name", nearest=nearest)

@@ -47,7 +47,7 @@ def resolve_folder(
     if form == "pytorch" and query.quantization not in {None, "none"}:
         raise InvalidRequest(f"quantization {query.quantization!r} is not in {files.path!r}: use none", param="quantization")
     return ModelSpec(
-        name=family.name if family else PurePosixPath(files.path).name,
+        name=family.name if family else query.name or PurePosixPath(files.path).name,
         type=kind,
         engine=engine,
         format=form,
