@@ -137,7 +137,7 @@ class Hosted:
                 self.assignment,
                 settings.host,
                 settings.port_range,
-                max(1, len(cores)),
+                int(environment["OMP_NUM_THREADS"]),
                 settings.home.model_cache,
                 settings.log_level,
             ),

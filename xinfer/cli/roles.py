@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from xinfer.processes.launcher import Announced, Launcher, Role
-from xinfer.processes.runtime import configure_logging
+from xinfer.processes.logs import configure_logging
 from xinfer.processes.spawn import ProcessSpec
 from xinfer.settings import Home, ServerSettings, WorkerSettings, dump
 

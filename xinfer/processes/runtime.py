@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from xinfer.errors import ConfigError
+from xinfer.processes.logs import configure_logging
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,16 +35,3 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]], log_level: str =
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())
-
-
-def configure_logging(level: str) -> None:
-    """Log lines of ``level`` and above to stderr, unless logging has been set up already.
-
-    Raises:
-        ConfigError: no such level.
-    """
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ConfigError(f"--log-level must be debug, info, warning or error, not {level!r}.", param="--log-level")
-    logging.basicConfig(level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger().setLevel(number)

@@ -10,7 +10,8 @@ import signal
 import pytest
 
 from xinfer.errors import ConfigError
-from xinfer.processes.runtime import configure_logging, run
+from xinfer.processes.logs import configure_logging
+from xinfer.processes.runtime import run
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

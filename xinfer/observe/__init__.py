@@ -1,1 +1,0 @@
-"""Metrics, logs and the story of each request."""
