@@ -50,7 +50,7 @@ def test_a_launch_without_workers_says_so() -> None:
 
 def test_a_taken_uid_is_refused_and_free_again_once_its_last_replica_is_gone() -> None:
     cluster = Cluster(worker("a")).launched()
-    with pytest.raises(AlreadyExists, match="running.*another model_uid"):
+    with pytest.raises(AlreadyExists, match=r"running.*another model_uid"):
         cluster.launch()
     (stop,) = cluster.do(StopRequested(ModelUid("m")))
     with pytest.raises(AlreadyExists, match="still stopping"):

@@ -1,0 +1,171 @@
+"""From a request to a deployment, and every way to get it wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.control.clusters import GIB, Cluster, slot, worker
+from xinfer.catalog.families import load_builtin
+from xinfer.catalog.spec import Dtype, ModelSpec
+from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.memory import estimate
+from xinfer.control.events import LaunchRequested
+from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_addition, compile_launch, gather_options
+from xinfer.errors import AlreadyExists, InvalidPlacement, InvalidRequest, XinferError
+from xinfer.schemas.launch import LaunchRequest, Placement
+
+FAMILIES = load_builtin()
+ENGINE = "sentence_transformers"
+OPTIONS = {ENGINE: {"max_batch_ms": float, "max_batch_tokens": int, "attn": str, "compile": bool}}
+NAME = "bge-reranker-base"
+
+
+def compiled(cluster: Cluster | None = None, *, measured: Any = None, **fields: Any) -> Deployment:
+    request = LaunchRequest(**{"model_name": NAME, **fields})
+    there = cluster or Cluster(worker("a"), worker("b"))
+    return compile_launch(
+        request,
+        snapshot=there.snapshot,
+        families=FAMILIES,
+        files=None,
+        engines=frozenset({ENGINE}),
+        now=7.0,
+        base_bytes={ENGINE: 100},
+        engine_options=OPTIONS,
+        measured=measured,
+    )
+
+
+def test_the_uid_is_the_name_and_every_replica_has_a_demand() -> None:
+    made = compiled(replica=3)
+    assert (made.uid, made.ordinals, made.next_ordinal, made.created_at) == (NAME, (0, 1, 2), 3, 7.0)
+    assert (made.spec.engine, made.spec.dtype) == (ENGINE, Dtype.FLOAT32)
+    assert {d.bytes_per_device for d in made.demands} == {estimate(made.spec, 100, DeviceKind.SIMULATED)}
+    assert not made.demands[0].fixed_bytes
+
+
+def test_an_engine_that_has_not_said_what_it_takes_is_assumed_large() -> None:
+    made = compile_launch(
+        LaunchRequest(model_name=NAME),
+        snapshot=Cluster(worker("a")).snapshot,
+        families=FAMILIES,
+        files=None,
+        engines=frozenset({ENGINE}),
+        now=7.0,
+    )
+    assert made.demands[0].bytes_per_device == estimate(made.spec, UNKNOWN_ENGINE_BYTES, DeviceKind.SIMULATED)
+
+
+def test_what_is_compiled_can_be_launched() -> None:
+    cluster = Cluster(worker("a"), worker("b"))
+    address = cluster.snapshot.workers["b"].address  # type: ignore[index]
+    cluster.do(LaunchRequested(compiled(cluster, slots=[f"{address}@1", f"{address}@0"])))
+    assert [r.slot for r in cluster.snapshot.replicas.values()] == [slot("b", 1), slot("b", 0)]
+
+
+def test_a_taken_uid_is_refused_with_a_hint_before_anything_is_resolved() -> None:
+    cluster = Cluster(worker("a"))
+    cluster.do(LaunchRequested(compiled(cluster)))
+    with pytest.raises(AlreadyExists, match="another model_uid"):
+        compiled(cluster)
+    with pytest.raises(AlreadyExists):
+        compiled(cluster, model_uid=NAME, model_name="no such model")
+    assert compiled(cluster, model_uid="second").uid == "second"
+
+
+@pytest.mark.parametrize("uid", ["", "a b", "a/b", "ü", "x" * 129, "a\n"])
+def test_a_uid_that_cannot_stand_in_a_path_is_refused(uid: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        compiled(model_uid=uid)
+    assert refused.value.param == "model_uid"
+
+
+def test_memory_by_name_overrides_the_estimate() -> None:
+    (demand,) = compiled(memory="2GiB").demands
+    assert (demand.bytes_per_device, demand.fixed_bytes) == (2 * GIB, True)
+    with pytest.raises(InvalidRequest):
+        compiled(memory="much")
+
+
+def test_a_measured_figure_is_preferred_if_there_is_one_for_every_device_it_may_go_to() -> None:
+    def measured(spec: ModelSpec, device: str) -> int | None:
+        return 5 * GIB if device == "simulated" else None
+
+    assert compiled(measured=measured).demands[0].bytes_per_device == 5 * GIB
+    assert compiled(measured=lambda spec, device: None).demands[0].bytes_per_device < 5 * GIB
+
+
+def test_scaling_by_load_is_not_offered_and_says_so() -> None:
+    assert len(compiled(replica=2, min_replica=2, max_replica=2).demands) == 2
+    for fields in ({"replica": 2, "max_replica": 3}, {"min_replica": 0}):
+        with pytest.raises(InvalidRequest, match="not offered") as refused:
+            compiled(**fields)
+        assert refused.value.param in fields
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ({"max_batch_ms": 40}, {"max_batch_ms": 40.0}),
+        ({"max_batch_tokens": "512"}, {"max_batch_tokens": 512}),
+        ({"compile": "true", "attn": "sdpa"}, {"compile": True, "attn": "sdpa"}),
+    ],
+)
+def test_options_take_their_declared_types(given: dict[str, Any], becomes: dict[str, Any]) -> None:
+    options = compiled(options=given).options
+    assert options == becomes
+    assert [type(v) for v in options.values()] == [type(v) for v in becomes.values()]
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "says"),
+    [
+        ({"max_batch_tokns": 1}, "max_batch_tokns", "did you mean max_batch_tokens"),
+        ({"gpu_idxs": [0]}, "gpu_idxs", "did you mean gpu_idx"),
+        ({"zzz": 1}, "zzz", "takes attn, compile, max_batch_ms, max_batch_tokens"),
+        ({"max_batch_tokens": 1.5}, "max_batch_tokens", "whole number"),
+        ({"max_batch_tokens": True}, "max_batch_tokens", "whole number"),
+        ({"compile": 1}, "compile", "true or false"),
+        ({"attn": 3}, "attn", "text"),
+    ],
+)
+def test_unknown_or_mistyped_options_are_refused(given: dict[str, Any], param: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says) as refused:
+        compiled(options=given)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "fields", [{"replica": 0}, {"gpu_idx": [0, 0], "worker_ip": "10.0.0.1:1"}, {"worker_ip": "9.9.9.9"}, {"gpu_idx": 7}]
+)
+def test_placement_that_contradicts_the_cluster_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidPlacement):
+        compiled(**fields)
+
+
+def test_no_model_and_unknown_model_are_refused() -> None:
+    for fields in ({"model_name": None}, {"model_name": "bge-rerankr-base"}):
+        with pytest.raises(XinferError) as refused:
+            compiled(**fields)
+        assert refused.value.http_status in (400, 404)
+
+
+def test_top_level_extras_become_options_and_nulls_are_dropped() -> None:
+    body = {"model_name": "m", "attn": "sdpa", "peft_model_config": None, "options": {"compile": True}, "replica": None}
+    assert gather_options(body) == {"model_name": "m", "replica": None, "options": {"compile": True, "attn": "sdpa"}}
+    assert LaunchRequest(**gather_options(body)).options == {"compile": True, "attn": "sdpa"}
+    with pytest.raises(InvalidRequest, match="twice"):
+        gather_options({"attn": 1, "options": {"attn": 2}})
+    with pytest.raises(InvalidRequest, match="object"):
+        gather_options({"options": [1]})
+
+
+def test_added_replicas_need_what_the_present_ones_need() -> None:
+    cluster = Cluster(worker("a"))
+    present = Deployment(ModelUid("m"), compiled().spec, (Demand(GIB), Demand(3 * GIB, fixed_bytes=True)), (0, 1), 1.0)
+    added = compile_addition(present, Placement(gpu_idx=[1]), cluster.snapshot)
+    assert added == (Demand(3 * GIB, pin=slot("a", 1), fixed_bytes=True),)
