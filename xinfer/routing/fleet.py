@@ -27,6 +27,8 @@ class Fleet:
         for replica_id, load in list(self.loads.items()):
             route = listed.get(replica_id)
             if route is None or route.epoch != load.route.epoch:
+                for flight in load.flights:
+                    flight.suspect = route is not None  # another life there means that this one has ended
                 gone += load.flights
                 del self.loads[replica_id]
         for replica_id, route in listed.items():

@@ -78,7 +78,7 @@ class ModelRouter:
         gone = self.fleet.update(routes.replicas if routes else ())
         crashed = routes is not None and before is not None and routes.starting > before.starting
         for flight in gone:
-            flight.suspect = crashed
+            flight.suspect = flight.suspect or crashed
         self._leaving += gone
         self._watch(now)
 
