@@ -20,14 +20,14 @@ def _phase(row: Row) -> Any:
 REPLICAS = (
     Column("replica", lambda r: r["replica_model_uid"]),
     Column("slot", lambda r: r.get("slot")),
-    Column("device", _device, drop=4),
+    Column("device", _device, drop=2),
     Column("phase", _phase, styled=True),
-    Column("engine", lambda r: r.get("engine"), drop=5),
-    Column("dtype", lambda r: r.get("dtype"), drop=7),
-    Column("memory", lambda r: r.get("used_bytes") or r.get("reserved_bytes"), gibibytes, right=True, drop=6),
-    Column("queue", lambda r: r.get("queue"), right=True, drop=2),
-    Column("in_flight", lambda r: r.get("in_flight"), right=True, drop=3),
-    Column("restarts", lambda r: r.get("restarts"), right=True, drop=1),
+    Column("engine", lambda r: r.get("engine"), drop=6),
+    Column("dtype", lambda r: r.get("dtype"), drop=8),
+    Column("memory", lambda r: r.get("used_bytes") or r.get("reserved_bytes"), gibibytes, right=True, drop=7),
+    Column("queue", lambda r: r.get("queue"), right=True, drop=3),
+    Column("in_flight", lambda r: r.get("in_flight"), right=True, drop=5),
+    Column("restarts", lambda r: r.get("restarts"), right=True, drop=4),
     Column("pid", lambda r: r.get("pid"), right=True, drop=1),
 )
 STARTED = tuple(column for column in REPLICAS if column.header not in ("queue", "in_flight", "restarts"))

@@ -70,4 +70,4 @@ def say(message: str, hint: str = "", lines: Sequence[str] = ()) -> None:
     for line in lines:
         console.print(Text.assemble("  ", line))
     if hint:
-        console.print(Text.assemble(("Hint: ", "bold cyan"), hint))
+        console.print(Text.assemble(("Hint: ", "bold cyan"), hint[0].upper() + hint[1:]))

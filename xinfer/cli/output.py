@@ -135,6 +135,9 @@ def write_table(columns: Sequence[Column], rows: Sequence[Row], *, title: str = 
     cells = [[Text(text(column, row), style=style(column, row)) for column in columns] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False, show_edge=False)
     kept = fitting(columns, cells, console.width)
+    widths = [natural(column, [row[index] for row in cells]) for index, column in enumerate(columns)]
+    # Rich would shrink every column alike to make room for one that is to be cropped.
+    rest = console.width - sum(widths[index] + GAP for index in kept if columns[index].text == "line")
     for index in kept:
         column = columns[index]
         table.add_column(
@@ -142,6 +145,7 @@ def write_table(columns: Sequence[Column], rows: Sequence[Row], *, title: str = 
             justify="right" if column.right else "left",
             no_wrap=column.text != "fold",
             overflow="ellipsis" if column.text == "crop" else "fold",
+            max_width=max(PROSE, rest) if column.text == "crop" else None,
         )
     for row_cells in cells:
         table.add_row(*(row_cells[index] for index in kept))
@@ -163,11 +167,9 @@ def write_facts(facts: Mapping[str, str]) -> None:
 
 def fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
     """Indices of the columns that fit into ``width``; columns with ``drop`` 0 stay even if they do not."""
-    from rich.cells import cell_len
-
     widths = []
     for index, column in enumerate(columns):
-        needed = max([len(column.header), *(max((cell_len(line) for line in row[index].plain.split("\n")), default=0) for row in cells)])
+        needed = natural(column, [row[index] for row in cells])
         widths.append((needed if column.text == "line" else min(needed, PROSE)) + GAP)
     kept = list(range(len(columns)))
     while sum(widths[i] for i in kept) - GAP > width:
@@ -176,6 +178,13 @@ def fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: i
             break
         kept.remove(last)
     return kept
+
+
+def natural(column: Column, cells: Sequence[Text]) -> int:
+    """Width of a column whose values stay on their lines."""
+    from rich.cells import cell_len
+
+    return max([len(column.header), *(cell_len(line) for cell in cells for line in cell.plain.split("\n"))])
 
 
 def style(column: Column, row: Row) -> str:
