@@ -15,6 +15,8 @@ from xinfer.schemas.errors import ErrorBody
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _REF = "#/components/schemas/{model}"
+_bodies: dict[str, type[BaseModel]] = {}
+"""Every model that a route declared with ``body_of``, for the OpenAPI document."""
 
 
 def json_reply(content: Any, status: int = 200) -> Response:
@@ -30,9 +32,10 @@ def _plain(value: Any) -> Any:
 
 def body_of(*models: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` for a route that reads one of these bodies."""
+    _bodies.update({m.__name__: m for m in models})
     refs = [{"$ref": _REF.format(model=m.__name__)} for m in models]
     schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}, "x-bodies": list(models)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -55,13 +58,10 @@ def describe(app: FastAPI, title: str, version: str, description: str) -> None:
 
 def _document(app: FastAPI, title: str, version: str, description: str) -> dict[str, Any]:
     document = get_openapi(title=title, version=version, description=description, routes=app.routes)
-    bodies: dict[str, type[BaseModel]] = {}
     for methods in document["paths"].values():
         for operation in methods.values():
-            for model in operation.pop("x-bodies", ()):
-                bodies[model.__name__] = model
             operation.get("responses", {}).pop("422", None)
-    _, schemas = models_json_schema([(m, "validation") for m in bodies.values()], ref_template=_REF)
+    _, schemas = models_json_schema([(m, "validation") for m in _bodies.values()], ref_template=_REF)
     components = document.setdefault("components", {}).setdefault("schemas", {})
     for name, schema in schemas.get("$defs", {}).items():
         components.setdefault(name, schema)

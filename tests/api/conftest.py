@@ -1,0 +1,69 @@
+"""The application over its fakes, in process and on a loopback socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from tests.api.fakes import FakeControl, FakeInference, ports
+from xinfer.api.app import create_app
+from xinfer.settings import Limits
+
+LIMITS = Limits(body_bytes=200_000, documents=1000)
+
+
+@dataclass
+class Api:
+    """An application with the fakes behind it and an HTTP client in front."""
+
+    app: FastAPI
+    inference: FakeInference
+    control: FakeControl
+    http: httpx.AsyncClient
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    """In process: no socket."""
+    inference, control = ports()
+    app = create_app(inference, control, limits=LIMITS, version="1.2.3", supervisor_address="10.0.0.9:5000")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        yield Api(app, inference, control, http)
+
+
+@dataclass
+class Server:
+    """The same on a loopback socket, for clients that bring their own HTTP."""
+
+    url: str
+    inference: FakeInference
+    control: FakeControl
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """uvicorn in a thread, on a port of its own."""
+    inference, control = ports()
+    app = create_app(inference, control, limits=LIMITS, version="1.2.3")
+    started = threading.Event()
+
+    class Told(uvicorn.Server):
+        async def startup(self, sockets: object = None) -> None:
+            await super().startup()
+            started.set()
+
+    it = Told(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", http="httptools"))
+    thread = threading.Thread(target=it.run, daemon=True)
+    thread.start()
+    assert started.wait(20)
+    port = it.servers[0].sockets[0].getsockname()[1]
+    yield Server(f"http://127.0.0.1:{port}", inference, control)
+    it.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
