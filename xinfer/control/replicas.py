@@ -25,8 +25,8 @@ _NOWHERE: dict[str, Any] = {"reserved_bytes": 0, "loaded": False, "address": Non
 def progressed(draft: Draft, event: ReplicaProgressed) -> None:
     """A start has come further."""
     replica = _living(draft, event.replica_id, event.epoch)
-    if replica is None or event.phase not in STARTING:
-        return
+    if replica is None or replica.phase not in STARTING or event.phase not in STARTING:
+        return  # one that was written off with its worker comes back by its join, not by news
     after = move(replica, event.phase, draft.now, progress=event.progress, pid=event.pid or replica.pid)
     if after is not None:
         draft.put(after)

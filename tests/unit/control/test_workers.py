@@ -7,10 +7,10 @@ from dataclasses import replace
 from tests.unit.control.clusters import GIB, TIMINGS, Cluster, deployment, slot, starts, stops, worker
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, WorkerId
-from xinfer.cluster.replica import Phase
+from xinfer.cluster.replica import Phase, Progress
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.worker import WorkerState
-from xinfer.control.events import LaunchRequested, ReplicaEnded, StopRequested, WorkerBeat, WorkerGone, WorkerJoined
+from xinfer.control.events import LaunchRequested, ReplicaEnded, ReplicaProgressed, StopRequested, WorkerBeat, WorkerGone, WorkerJoined
 from xinfer.control.liveness import FORGET_LOST, must_rejoin
 from xinfer.control.restore import restore
 
@@ -107,6 +107,16 @@ def test_a_worker_that_comes_back_brings_its_replicas_without_restart() -> None:
         "",
     )
     assert len(route_table(cluster.snapshot).models[M].replicas) == 2
+
+
+def test_progress_told_by_a_lost_worker_does_not_bring_its_replica_back() -> None:
+    cluster = Cluster(worker("a"), worker("b"))
+    cluster.launch(TWO)
+    known = cluster.replica("m-0")
+    silent(cluster, "b")
+    before = cluster.snapshot
+    cluster.do(ReplicaProgressed(known.id, known.epoch, Phase.WARMING, Progress("warming_up", 0.5)))
+    assert cluster.snapshot is before
 
 
 def test_news_of_a_death_during_the_absence_rules_adoption_out() -> None:

@@ -1,0 +1,327 @@
+"""A whole cluster in one thread: the real ``step`` against fake workers, a lossy network and a clock that a heap drives."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.simulation.fake_worker import GIB, FakeWorker, Process
+from tests.simulation.invariants import Invariants
+from xinfer.catalog.spec import LocalSource, ModelSpec, ModelType
+from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.replica import Phase
+from xinfer.cluster.slot import Slot
+from xinfer.cluster.snapshot import Snapshot
+from xinfer.control.effects import Effect, StartReplica, StopReplica
+from xinfer.control.events import (
+    Event,
+    LaunchRequested,
+    ReplicaEnded,
+    ReplicaRefused,
+    ReplicaRemoved,
+    ReplicasAdded,
+    StopRequested,
+    Tick,
+    WorkerBeat,
+    WorkerGone,
+    WorkerJoined,
+)
+from xinfer.control.liveness import must_rejoin
+from xinfer.control.restore import restore
+from xinfer.control.step import step
+from xinfer.errors import XinferError
+from xinfer.settings import Timings
+
+TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0)
+SPEC = ModelSpec(name="m", type=ModelType.RERANK, engine="sentence_transformers", sources=(LocalSource(path="/m"),))
+EPOCH_BLOCK = 1_000
+
+
+@dataclass(slots=True)
+class Weather:
+    """How bad things are; calm has nothing but short delays."""
+
+    lose_effect: float = 0.0
+    repeat: float = 0.0
+    late: float = 0.3
+    fates: tuple[tuple[str, float], ...] = (("ready", 1.0),)
+
+
+STORM = Weather(0.06, 0.15, 4.0, (("ready", 0.72), ("crash", 0.12), ("oom", 0.06), ("hang", 0.06), ("fatal", 0.04)))
+CALM = Weather()
+
+
+class FakeCluster:
+    """Carries out what ``step`` asks for; every step is checked."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.now = 1_000.0
+        self.weather = STORM
+        self.workers = {
+            w.id: w
+            for w in (
+                FakeWorker.make(name, self.dice.randint(1, 3), self.dice.choice([16, 24])) for name in "abcd"[: self.dice.randint(2, 4)]
+            )
+        }
+        self.life = 0
+        self.supervisor_up = True
+        self.stored: tuple[tuple[Deployment, ...], frozenset[WorkerId]] = ((), frozenset())
+        self.reserved_epoch = 0
+        self.snapshot = Snapshot()
+        self.check = Invariants()
+        self.steps = 0
+        self.log: deque[str] = deque(maxlen=60)
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+        self._models = itertools.count()
+        self.begin_supervisor()
+        self._every(1.0, self._tick)
+        for worker in self.workers.values():
+            self._every(2.0, lambda worker=worker: self._beat(worker))  # type: ignore[misc]
+            self._every(0.5, lambda worker=worker: self._talk(worker))  # type: ignore[misc]
+
+    # --- time ---
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (self.now + delay, next(self._sequence), action))
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        def again() -> None:
+            action()
+            self.at(seconds, again)
+
+        self.at(self.dice.uniform(0, seconds), again)
+
+    def run(self, seconds: float) -> None:
+        """Let everything happen that is due within ``seconds``."""
+        end = self.now + seconds
+        while self._heap and self._heap[0][0] <= end:
+            self.now, _, action = heapq.heappop(self._heap)
+            action()
+        self.now = end
+
+    def _delay(self) -> float:
+        return self.dice.expovariate(1 / 0.05) if self.dice.random() < 0.7 else self.dice.uniform(0, self.weather.late)
+
+    # --- the supervisor ---
+
+    def begin_supervisor(self) -> None:
+        """A new life, from what is on disk."""
+        self.life += 1
+        epoch = Epoch(self.reserved_epoch + 1)
+        self.reserved_epoch += EPOCH_BLOCK
+        self.snapshot = restore(*self.stored, epoch, self.now, TIMINGS)
+        self.check.begin(self.snapshot)
+        self.supervisor_up = True
+        self.log.append(f"{self.now:.2f} supervisor life {self.life}, expects {sorted(self.stored[1])}")
+
+    def kill_supervisor(self) -> None:
+        self.supervisor_up = False
+        self.at(self.dice.uniform(0.1, 20.0), self.begin_supervisor)
+
+    def do(self, event: Event) -> None:
+        """One step, checked; its effects go out on the network."""
+        before = self.snapshot
+        self.steps += 1
+        if not isinstance(event, WorkerBeat | Tick):
+            self.log.append(f"{self.now:.2f} {event}")
+        self.check.told(event)
+        after, effects = step(before, event, self.now, TIMINGS)
+        self.check.stepped(before, event, self.now, after, effects, self.log)
+        self.snapshot = after
+        if after.next_epoch > self.reserved_epoch - EPOCH_BLOCK // 2:
+            self.reserved_epoch = after.next_epoch + EPOCH_BLOCK
+        self.stored = (tuple(d for d in after.deployments.values() if d.ordinals), frozenset(after.workers) | after.expected)
+        for effect in effects:
+            self.log.append(f"{self.now:.2f}   -> {effect}"[:300])
+            self._send_effect(effect)
+
+    def ask(self, event: Event) -> None:
+        """What people ask for may be refused; then nothing has changed."""
+        if self.supervisor_up:
+            try:
+                self.do(event)
+            except XinferError as error:
+                self.log.append(f"{self.now:.2f}   refused: {error}")
+
+    def _tick(self) -> None:
+        if self.supervisor_up:
+            self.do(Tick(self.now))
+
+    # --- the network ---
+
+    def _send_effect(self, effect: Effect) -> None:
+        if self.dice.random() >= self.weather.lose_effect:
+            life = self.life
+            self.at(self._delay(), lambda: self._arrive(effect, life))
+        if self.dice.random() < self.weather.repeat:
+            self.at(self._delay(), lambda: self._arrive(effect, -1))
+
+    def _arrive(self, effect: Effect, life: int) -> None:
+        worker = self.workers[effect.worker_id]
+        if isinstance(effect, StopReplica):
+            if worker.up and worker.linked:
+                self._stop(worker, effect)
+            return
+        replica = effect.assignment.replica
+        refusal = "connection refused" if not worker.up else worker.refusal(replica)
+        held = worker.running.get(replica.id)
+        if not worker.linked or (held is not None and held.replica.epoch == replica.epoch):
+            return
+        if refusal:
+            if life == self.life and self.supervisor_up:
+                self.do(ReplicaRefused(replica.id, replica.epoch, refusal))
+            return
+        (fate,) = self.dice.choices([f for f, _ in self.weather.fates], [w for _, w in self.weather.fates])
+        worker.running[replica.id] = Process(replica, fate)
+        self.check.lives(replica)
+        delay = 0.0
+        for phase in (Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY):
+            delay += self.dice.uniform(0.1, 2.0)
+            if fate == "hang" and phase is Phase.FETCHING:
+                continue
+            self.at(delay, lambda phase=phase: worker.advance(replica.id, replica.epoch, phase, self.now))  # type: ignore[misc]
+
+    def _stop(self, worker: FakeWorker, effect: StopReplica) -> None:
+        held = worker.running.get(effect.replica_id)
+        if held is None:
+            worker.outbox.append(ReplicaEnded(effect.replica_id, effect.epoch))
+        elif held.replica.epoch == effect.epoch and held.stop_at is None:
+            held.stop_at = self.now + self.dice.uniform(0, effect.drain_seconds) + 0.05
+            self.at(held.stop_at - self.now, lambda: worker.end(effect.replica_id, effect.epoch, "stopped") and None)
+
+    def _talk(self, worker: FakeWorker) -> None:
+        """Join if need be, else send the news, each on a way of its own."""
+        if not (worker.up and worker.linked and self.supervisor_up):
+            return
+        life = self.life
+        if worker.registration is None:
+            if not worker.joining:
+                worker.joining = True
+                hello = WorkerJoined(worker.hello(), tuple(p.replica for p in worker.running.values()))
+                self.at(self._delay(), lambda: self._join(worker, hello, life))
+            return
+        news, worker.outbox = worker.outbox, []
+        for event in news:
+            self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, True))  # type: ignore[misc]
+            if self.dice.random() < self.weather.repeat:
+                self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, False))  # type: ignore[misc]
+
+    def _reaches(self, worker: FakeWorker, life: int) -> bool:
+        return worker.up and worker.linked and self.supervisor_up and life == self.life
+
+    def _join(self, worker: FakeWorker, hello: WorkerJoined, life: int) -> None:
+        worker.joining = False
+        if not self._reaches(worker, life):
+            return
+        for _ in range(1 + (self.dice.random() < self.weather.repeat)):
+            self.do(hello)
+        worker.registration = self.snapshot.workers[worker.id].epoch
+
+    def _deliver(self, worker: FakeWorker, event: Event, life: int, again: bool) -> None:
+        if self._reaches(worker, life):
+            self.do(event)
+        elif again and worker.up:
+            worker.outbox.append(event)
+
+    def _beat(self, worker: FakeWorker) -> None:
+        if worker.registration is None or not (worker.up and worker.linked and self.supervisor_up):
+            return
+        running = tuple((p.replica.id, p.replica.epoch) for p in worker.running.values())
+        beat, life = WorkerBeat(worker.id, worker.registration, worker.free(), running), self.life
+
+        def arrive() -> None:
+            if self._reaches(worker, life):
+                if must_rejoin(self.snapshot, worker.id, beat.epoch):
+                    if worker.registration == beat.epoch:
+                        worker.registration = None
+                else:
+                    self.do(beat)
+
+        self.at(self._delay(), arrive)
+
+    # --- faults and people ---
+
+    def kill_replica(self) -> None:
+        lives = [(w, p.replica) for w in self.workers.values() for p in w.running.values()]
+        if lives:
+            worker, replica = self.dice.choice(lives)
+            self.log.append(f"{self.now:.2f} kill {replica.id}@{replica.epoch}")
+            worker.end(replica.id, replica.epoch, "killed")
+
+    def kill_worker(self) -> None:
+        worker = self.dice.choice(list(self.workers.values()))
+        if worker.up:
+            self.log.append(f"{self.now:.2f} worker {worker.id} dies")
+            goodbye = WorkerGone(worker.id, worker.registration) if worker.registration is not None else None
+            polite = goodbye is not None and worker.linked and self.supervisor_up and self.dice.random() < 0.3
+            worker.up, worker.registration = False, None
+            worker.running.clear()
+            worker.outbox.clear()
+            if polite and goodbye is not None:
+                self.do(goodbye)
+            self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "up", True))
+
+    def cut_link(self) -> None:
+        worker = self.dice.choice(list(self.workers.values()))
+        self.log.append(f"{self.now:.2f} link of {worker.id} is cut")
+        worker.linked = False
+        self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "linked", True))
+
+    def _demand(self) -> Demand:
+        worker = self.dice.choice(list(self.workers.values()))
+        size = self.dice.choice([2, 4, 8, 12]) * GIB
+        kind = self.dice.random()
+        if kind < 0.3:
+            count = self.dice.randint(1, min(2, len(worker.devices)))
+            chosen = self.dice.sample(worker.devices, count)
+            return Demand(size, count, Slot(worker.id, tuple(d.uuid for d in chosen)))
+        if kind < 0.4:
+            return Demand(size, 1, None, worker.id)
+        return Demand(size, 2 if kind < 0.5 else 1, fixed_bytes=self.dice.random() < 0.3)
+
+    def launch(self) -> None:
+        demands = tuple(self._demand() for _ in range(self.dice.randint(1, 3)))
+        uid = ModelUid(f"m{next(self._models) % 6}")
+        self.ask(LaunchRequested(Deployment(uid, SPEC, demands, tuple(range(len(demands))), self.now, next_ordinal=len(demands))))
+
+    def _some_model(self) -> ModelUid:
+        return self.dice.choice([*self.snapshot.deployments, ModelUid("none")])
+
+    def stop(self) -> None:
+        self.ask(StopRequested(self._some_model()))
+
+    def add(self) -> None:
+        self.ask(ReplicasAdded(self._some_model(), (self._demand(),)))
+
+    def remove(self) -> None:
+        replica = self.dice.choice([*self.snapshot.replicas, ReplicaId("none-0")])
+        known = self.snapshot.replicas.get(replica)
+        self.ask(ReplicaRemoved(known.model_uid if known else self._some_model(), replica))
+
+    def stray_news(self) -> None:
+        """Something from long ago, or of nobody."""
+        known = self.dice.choice([None, *self.snapshot.replicas.values()])
+        if self.supervisor_up and known is not None:
+            self.do(ReplicaEnded(known.id, Epoch(known.epoch - self.dice.randint(1, 5)), -9, "long ago"))
+
+    def hurt(self) -> None:
+        """One random thing happens."""
+        actions = [self.kill_replica, self.kill_worker, self.cut_link, self.launch, self.stop, self.add, self.remove, self.stray_news]
+        self.dice.choices([*actions, self.kill_supervisor if self.supervisor_up else self.launch], [6, 2, 2, 7, 1.5, 3, 2, 2, 1])[0]()
+
+    def calm(self) -> None:
+        """Faults stop: everything is repaired, nothing is lost any more."""
+        self.weather = CALM
+        for worker in self.workers.values():
+            self.at(0.0, lambda worker=worker: setattr(worker, "up", True))  # type: ignore[misc]
+            worker.linked = True
+            for process in worker.running.values():
+                if process.fate != "hang":
+                    process.fate = "ready"
