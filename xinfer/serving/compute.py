@@ -1,0 +1,179 @@
+"""The one thread that touches the model: loads it, runs shards oldest first, and short calls between two batches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from xinfer.batching.work import ShardResult
+from xinfer.errors import EngineError, ReplicaLost, XinferError
+from xinfer.serving.runner import BatchRunner, Row
+from xinfer.serving.shard import Shard, result_of
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 30.0
+"""After that long without work, memory that only a burst needed goes back."""
+
+T = TypeVar("T")
+
+
+class ComputeThread:
+    """Starts at once. Everything but ``call``, ``submit``, ``serve``, ``figures`` and ``close`` runs on the thread itself."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._shards: deque[Shard] = deque()
+        self._taken: list[Shard] = []
+        self._runner: BatchRunner | None = None
+        self._closed = False
+        # A daemon: a forward pass that never ends must not keep the process from ending.
+        self._thread = threading.Thread(target=self._main, name="xinfer-compute", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Callable[[], T]) -> Future[T]:
+        """Run ``work`` on the thread, ahead of waiting shards; at most one batch is waited for.
+
+        Raises:
+            ReplicaLost: closed.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work())
+            # Whatever it is belongs to the one who called.
+            except BaseException as error:  # noqa: BLE001
+                future.set_exception(error)
+
+        with self._changed:
+            self._refuse_closed()
+            self._calls.append(run)
+            self._changed.notify()
+        return future
+
+    def serve(self, runner: BatchRunner) -> None:
+        """Take shards from now on."""
+        self._runner = runner
+
+    def submit(self, shard: Shard) -> None:
+        """Queue one tokenised shard; its ``answer`` is called from the thread.
+
+        Raises:
+            ReplicaLost: closed.
+        """
+        with self._changed:
+            self._refuse_closed()
+            self._shards.append(shard)
+            self._changed.notify()
+
+    def queued_tokens(self) -> int:
+        """Tokens of the shards that wait or run."""
+        with self._changed:
+            return sum(shard.tokens for shard in (*self._taken, *self._shards) if not shard.dropped)
+
+    def close(self, timeout: float) -> bool:
+        """End after the batch in progress; every unanswered shard gets ReplicaLost. True when the thread has ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ReplicaLost("The replica is shutting down.")
+
+    def _main(self) -> None:
+        while self._wait():
+            self._run_calls()
+            self._serve_one()
+        self._run_calls()
+        for shard in self._shards:
+            shard.answer(ReplicaLost("The replica is shutting down."))
+        if self._runner is not None:
+            self._runner.model.close()
+
+    def _wait(self) -> bool:
+        """Block until there is something to do; False when closed."""
+        with self._changed:
+            while not (self._closed or self._calls or self._shards):
+                worked = self._runner is not None and self._runner.tally.batches > 0
+                if not self._changed.wait(IDLE_SECONDS if worked else None) and self._runner is not None:
+                    self._runner.model.release_memory()
+            return not self._closed
+
+    def _run_calls(self) -> None:
+        while True:
+            with self._changed:
+                if not self._calls:
+                    return
+                run = self._calls.popleft()
+            run()
+
+    def _serve_one(self) -> None:
+        """Run the oldest shard, with those behind it that fit into the same batch budget."""
+        runner = self._runner
+        if runner is None:
+            return
+        with self._changed:
+            self._taken = _oldest(self._shards, runner.budget.tokens)
+        try:
+            self._run(runner, self._taken)
+        # Our own mistake; the callers must hear of it, and the thread must live.
+        except Exception as error:
+            log.exception("compute thread failed")
+            self._give_up(EngineError(f"The replica failed on the shard: {type(error).__name__}: {error}"))
+        if runner.broken is not None:
+            self._give_up(ReplicaLost(f"The replica's device is lost: {runner.broken.message}"))
+        elif self._closed:
+            self._give_up(ReplicaLost("The replica is shutting down."))
+        with self._changed:
+            self._taken = []
+
+    def _run(self, runner: BatchRunner, taken: list[Shard]) -> None:
+        rows: list[Row] = [(shard, row) for shard in taken for row, item in enumerate(shard.encoded) if item is not None]
+        now = runner.clock()
+        for shard in taken:
+            shard.started_at = now
+        for _ in runner.run(rows):
+            self._answer_done(runner)
+            self._run_calls()
+            if self._closed:
+                return
+        self._answer_done(runner)
+
+    def _answer_done(self, runner: BatchRunner) -> None:
+        for shard in [s for s in self._taken if s.left == 0]:
+            with self._changed:
+                self._taken.remove(shard)
+            figures: dict[str, Any] = {
+                "queued_tokens": self.queued_tokens(),
+                "slowdown": runner.slowdown.value,
+                "busy_seconds": runner.tally.busy_seconds,
+            }
+            answer: ShardResult = result_of(shard, runner.model, **figures)
+            shard.answer(answer)
+
+    def _give_up(self, error: XinferError) -> None:
+        for shard in self._taken:
+            shard.answer(error)
+
+
+def _oldest(waiting: deque[Shard], budget: int) -> list[Shard]:
+    taken: list[Shard] = []
+    total = 0
+    while waiting and (not taken or total + waiting[0].tokens <= budget):
+        shard = waiting.popleft()
+        if not shard.dropped:
+            taken.append(shard)
+            total += shard.tokens
+    return taken

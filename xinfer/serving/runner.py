@@ -1,0 +1,143 @@
+"""Runs rows through the model within the budget: the OOM loop, and the isolation of what raises."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from xinfer.batching.budget import TokenBudget
+from xinfer.batching.form import batches
+from xinfer.batching.timing import BatchTime, Slowdown
+from xinfer.batching.work import BatchTrace
+from xinfer.engines.base import Encoded, LoadedModel
+from xinfer.errors import EngineError, OutOfMemory, XinferError
+from xinfer.serving.shard import Shard
+
+Row = tuple[Shard, int]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Work done since the replica became ready."""
+
+    items: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    batches: int = 0
+    busy_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class BatchRunner:
+    """Lives on the compute thread.
+
+    Attributes:
+        clock: seconds, monotonic.
+        running_since: start of the forward pass in progress, None between two.
+        broken: set when the device is lost for this process; nothing runs any more, and rows stay as they are.
+    """
+
+    model: LoadedModel
+    budget: TokenBudget
+    timing: BatchTime
+    clock: Callable[[], float]
+    slowdown: Slowdown = field(default_factory=Slowdown)
+    tally: Tally = field(default_factory=Tally)
+    running_since: float | None = None
+    broken: XinferError | None = None
+
+    def run(self, rows: Sequence[Row]) -> Iterator[None]:
+        """Run all rows, longest first; yields after each batch, so that the caller may answer and look around."""
+        waiting = self._formed(rows)
+        while waiting:
+            batch = [row for row in waiting.pop() if not row[0].dropped]
+            if self.broken is not None:
+                return
+            if batch:
+                waiting += reversed(self._one(batch))
+                yield
+
+    def probe(self, item: Encoded) -> npt.NDArray[np.float32] | XinferError:
+        """A forward pass of one item that counts nowhere."""
+        self.running_since = self.clock()
+        outcome = attempt(self.model, [item])
+        self.running_since = None
+        return outcome
+
+    def _formed(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Batches of ``rows``, the first to run last."""
+        formed = batches([_encoded(row).tokens for row in rows], self.budget.tokens)
+        return [[rows[place] for place in batch] for batch in reversed(formed)]
+
+    def _one(self, batch: list[Row]) -> list[list[Row]]:
+        """Run one batch and settle its rows; what must be tried again in smaller pieces is returned, in order."""
+        encoded = [_encoded(row) for row in batch]
+        trace, outcome = self._forward(encoded)
+        if not isinstance(outcome, XinferError):
+            self._account(batch, trace)
+            for (shard, row), value in zip(batch, outcome, strict=True):
+                shard.settle(row, value if np.isfinite(value).all() else EngineError("The model gave a number that is not finite."))
+            return []
+        if isinstance(outcome, OutOfMemory):
+            # The pass is over and its frames are gone: what it held can be freed now.
+            gc.collect()
+            self.model.release_memory()
+            self.budget = self.budget.after_oom(trace.padded_tokens, trace.longest)
+        elif outcome.details.get("fatal"):
+            self.broken = outcome
+            return []
+        if len(batch) == 1:
+            for shard, row in batch:
+                shard.settle(row, outcome)
+            return []
+        middle = math.ceil(len(batch) / 2)
+        if not isinstance(outcome, OutOfMemory):
+            return [batch[:middle], batch[middle:]]
+        smaller = [[batch[place] for place in part] for part in batches([item.tokens for item in encoded], self.budget.tokens)]
+        return smaller if len(smaller) > 1 else [batch[:middle], batch[middle:]]
+
+    def _forward(self, encoded: Sequence[Encoded]) -> tuple[BatchTrace, npt.NDArray[np.float32] | XinferError]:
+        longest = max(item.tokens for item in encoded)
+        self.running_since = started = self.clock()
+        outcome = attempt(self.model, encoded)
+        seconds = self.clock() - started
+        self.running_since = None
+        self.tally.busy_seconds += seconds
+        return BatchTrace(len(encoded), longest, longest * len(encoded), sum(item.tokens for item in encoded), seconds), outcome
+
+    def _account(self, batch: Sequence[Row], trace: BatchTrace) -> None:
+        self.budget = self.budget.after_clean()
+        self.slowdown = self.slowdown.after(trace.seconds, self.timing.predict(trace.padded_tokens))
+        self.tally.items += trace.items
+        self.tally.tokens += trace.real_tokens
+        self.tally.padded_tokens += trace.padded_tokens
+        self.tally.batches += 1
+        for shard in {id(shard): shard for shard, _ in batch}.values():
+            shard.batches.append(trace)
+            shard.compute_seconds += trace.seconds
+
+
+def attempt(model: LoadedModel, encoded: Sequence[Encoded]) -> npt.NDArray[np.float32] | XinferError:
+    """One forward pass, its failure as a value: an error on its way up would keep the failed batch in memory."""
+    try:
+        values = model.forward(encoded)
+    except XinferError as error:
+        return error.with_traceback(None)
+    # The border of the replica: an engine is other people's code.
+    except Exception as error:  # noqa: BLE001
+        return EngineError(f"The model failed on the batch: {type(error).__name__}: {error}")
+    if len(values) != len(encoded):
+        return EngineError(f"The engine gave {len(values)} values for a batch of {len(encoded)}.")
+    return values
+
+
+def _encoded(row: Row) -> Encoded:
+    encoded = row[0].encoded[row[1]]
+    if encoded is None:
+        raise AssertionError("a row without tokens was queued")
+    return encoded
