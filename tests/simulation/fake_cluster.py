@@ -17,7 +17,7 @@ from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.control.effects import Effect, StartReplica, StopReplica
+from xinfer.control.effects import Effect, StopReplica
 from xinfer.control.events import (
     Event,
     LaunchRequested,

@@ -174,6 +174,17 @@ def test_a_beat_tells_what_is_missing_and_what_is_too_much() -> None:
     assert cluster.beat("b", running=(cluster.replica("m-1"),)) == []
 
 
+def test_a_start_given_up_that_still_runs_is_stopped_again_by_a_beat() -> None:
+    cluster = Cluster(worker("a"))
+    cluster.launch()
+    cluster.crash()  # so that the next one backs off
+    slow = cluster.replica()
+    cluster.beat("a", after=TIMINGS.spawn + 1.0)
+    assert stops(cluster.tick(0.0)) == [("m-0", slow.epoch)]
+    assert cluster.replica().phase is Phase.BACKOFF
+    assert stops(cluster.beat("a", after=1.0, running=(slow,))) == [("m-0", slow.epoch)]
+
+
 def test_a_stop_whose_answer_was_lost_ends_with_a_beat() -> None:
     cluster = Cluster(worker("a")).launched()
     cluster.do(StopRequested(M))
