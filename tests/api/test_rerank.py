@@ -48,6 +48,8 @@ async def test_top_n(api: Api, top_n: int | None, count: int) -> None:
 async def test_ties_keep_the_order_and_documents_are_null_unless_asked_for(api: Api) -> None:
     reply = await api.http.post("/v1/rerank", json={**GOOD, "documents": ["a", {"text": "b", "id": 7}, "", "c"]})
     assert [(r["index"], r["document"]) for r in reply.json()["results"]] == [(0, None), (1, None), (3, None), (2, None)]
+    many = await api.http.post("/v1/rerank", json={**GOOD, "documents": ["aa", "b"] * 200})
+    assert [r["index"] for r in many.json()["results"]] == [*range(0, 400, 2), *range(1, 400, 2)]
 
 
 BAD: list[tuple[str, Any, str, str]] = [

@@ -129,6 +129,8 @@ def _expected(found: Iterable[Any]) -> str:
 
 def _one(error: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
+    if kind == "model_type" and context.get("class_name") == "TextObject":
+        return "an object with a string 'text'"
     if kind in _EXPECTED:
         return _EXPECTED[kind]
     if kind == "greater_than_equal":
