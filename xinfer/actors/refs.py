@@ -19,6 +19,7 @@ from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 
 DIAL = 4.0
 CONTROL = 20.0
+STOP = 120.0
 
 
 class ReplicaRef:
@@ -167,8 +168,8 @@ class SupervisorRef:
         return await self._call("plan", request, timeout=60.0)  # type: ignore[no-any-return]
 
     async def stop(self, model_uid: ModelUid) -> None:
-        """Stop a deployment. Raises ModelNotFound."""
-        await self._call("stop", model_uid)
+        """Stop a deployment and wait until it is gone, or for drain and stop time. Raises ModelNotFound."""
+        await self._call("stop", model_uid, timeout=STOP)
 
     async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
         """Add replicas. Raises ModelNotFound, InvalidPlacement, NoFit."""

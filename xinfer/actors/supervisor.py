@@ -196,9 +196,10 @@ class SupervisorActor(xo.StatelessActor):
         )
 
     async def stop(self, model_uid: ModelUid) -> None:
-        """Drain and stop a deployment. Raises ModelNotFound."""
+        """Drain and stop a deployment; returns once it is gone, so that its name is free again. Raises ModelNotFound."""
         self._deployment(model_uid)
         self.apply(StopRequested(model_uid))
+        await self._until(lambda: model_uid not in self._snapshot.deployments, self._timings.drain + self._timings.stop)
 
     async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
         """Add replicas, all or none. Raises ModelNotFound, InvalidPlacement, NoFit."""
