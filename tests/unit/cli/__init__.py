@@ -1,0 +1,1 @@
+"""Commands against a server that answers from a table."""
