@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from tests.unit.serving.fakes import POISON, UNREADABLE, FakeEngine, FakeModel, calibration, context, expected, item
+from xinfer.batching.work import ShardResult
 from xinfer.engines.base import Encoded
 from xinfer.errors import EngineError, InvalidItem, LaunchFailed, ReplicaBusy, ReplicaLost
 from xinfer.serving.calibrate import ModelKind
 from xinfer.serving.compute import ComputeThread
 from xinfer.serving.server import ModelServer
+
+pytestmark = pytest.mark.timeout(60)
 
 
 class Gate:
@@ -107,8 +110,7 @@ async def test_small_shards_that_wait_share_one_batch(make: Make) -> None:
     first = asyncio.create_task(server.run((item("a"),)))
     await gate.reached()
     others = [asyncio.create_task(server.run((item("b " * n),))) for n in (1, 2, 3)]
-    while server._compute.queued_tokens() < 7:
-        await asyncio.sleep(0.001)
+    await queued(server, 7)
     gate.let(2)
     results = await asyncio.gather(first, *others)
     assert [result.values[0] for result in results] == [1.0, 1.0, 2.0, 3.0]
@@ -136,8 +138,7 @@ async def test_a_bad_item_does_not_hurt_the_shard_it_shares_a_batch_with(make: M
     await gate.reached()
     good = asyncio.create_task(server.run((item("b c"),)))
     bad = asyncio.create_task(server.run((item(POISON),)))
-    while server._compute.queued_tokens() < 4:
-        await asyncio.sleep(0.001)
+    await queued(server, 4)
     gate.let(100)
     await first
     assert (await good).errors == ()
@@ -177,11 +178,10 @@ async def test_what_a_cancelled_caller_waits_for_does_not_run(make: Make) -> Non
     server = make(model, budget=2)
     first = asyncio.create_task(server.run((item("a b"),)))
     await gate.reached()
-    gone = asyncio.create_task(server.run(tuple(item("c d") for _ in range(5))))
-    await asyncio.sleep(0.01)
-    gone.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await gone
+    five = tuple(item("c d") for _ in range(5))
+    gone = asyncio.create_task(server.run(five))
+    await queued(server, 12)
+    await cancelled(gone)
     gate.let(100)
     await first
     await server.drained()
@@ -194,14 +194,25 @@ async def test_a_cancelled_shard_stops_between_its_batches(make: Make) -> None:
     gate, model = Gate(), FakeModel()
     model.before = gate
     server = make(model, budget=2)
-    gone = asyncio.create_task(server.run(tuple(item("c d") for _ in range(5))))
+    five = tuple(item("c d") for _ in range(5))
+    gone = asyncio.create_task(server.run(five))
     await gate.reached()
-    gone.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await gone
+    await cancelled(gone)
     gate.let(100)
     await server.run((item("e f"),))
     assert sum(model.forwards) == 4
+
+
+async def cancelled(task: asyncio.Task[ShardResult]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def queued(server: ModelServer, tokens: int) -> None:
+    """Wait until so many tokens are through the tokeniser."""
+    while server.stats().queued_tokens < tokens:
+        await asyncio.sleep(0.001)
 
 
 async def test_drained_waits_for_the_last_shard(make: Make) -> None:
@@ -220,7 +231,8 @@ async def test_health_is_a_real_forward_between_two_batches_of_a_long_queue(make
     gate, model = Gate(), FakeModel()
     model.before = gate
     server = make(model, budget=2)
-    running = asyncio.create_task(server.run(tuple(item("a b") for _ in range(50))))
+    fifty = tuple(item("a b") for _ in range(50))
+    running = asyncio.create_task(server.run(fifty))
     await gate.reached()
     health = asyncio.create_task(server.health())
     await asyncio.sleep(0)
