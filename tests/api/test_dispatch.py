@@ -404,13 +404,30 @@ async def test_engine_errors_are_tried_twice_more_elsewhere(dispatcher: Dispatch
     dispatcher.update_routes(table(route("a"), route("b")))
     broken = {"a"}
     replicas.auto = lambda call: call.fail(EngineError("bad")) if call.route.replica_id in broken else call.ok()
-    for _ in range(4):
+    for _ in range(8):
         assert right(await dispatcher.run(M, docs(2)), docs(2))
+        dispatcher.update_routes(table(route("b"), version=2))  # a comes back with an empty record, and ties are open again
+        dispatcher.update_routes(table(route("a"), route("b"), version=3))
+    failed = [n for n, call in enumerate(replicas.seen) if call.route.replica_id == "a"]
+    assert all(replicas.seen[n + 1].route.replica_id == "b" for n in failed)
+    assert len(replicas.seen) == 8 + len(failed)
     broken.add("b")
     replicas.seen.clear()
     with pytest.raises(EngineError, match="bad"):
         await dispatcher.run(M, docs(1))
     assert len(replicas.seen) == 3
+
+
+async def test_all_breakers_open_means_all_are_tried(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
+    dispatcher.update_routes(table(route("a")))
+    replicas.auto = lambda call: call.fail(EngineError("bad"))
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            await dispatcher.run(M, docs(1))
+    assert dispatcher.stats()["replicas"]["a"]["breaker_open"] == 1
+    replicas.auto = Call.ok
+    assert right(await dispatcher.run(M, docs(1), timeout=LONG), docs(1))
+    assert dispatcher.stats()["replicas"]["a"]["breaker_open"] == 0
 
 
 async def test_an_exception_of_another_kind_is_an_engine_error(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
