@@ -15,11 +15,13 @@ UNREACHABLE = 3
 NOT_FOUND = 4
 INTERRUPTED = 130
 
-HINTS = {
+HINTS = {  # by code, or by code and field
     "unreachable": "Start a server with `xinfer serve`, or name another with -e or XINFER_ENDPOINT.",
     "supervisor_unreachable": "Inference goes on meanwhile; try again when the supervisor is back.",
     "unauthorized": "Give a key with --api-key or XINFER_API_KEY.",
     "model_not_found": "`xinfer list` shows what runs, `xinfer registrations` what can be launched by name.",
+    "model_not_found model_name": "`xinfer registrations` lists the models that can be launched by name.",
+    "model_not_found model_path": "The folder must be on the worker, with config.json, weights and a tokenizer.",
     "replica_not_found": "`xinfer ps` shows the replicas.",
     "worker_not_found": "`xinfer slots` shows the workers and their devices.",
     "invalid_placement": "`xinfer slots` shows the workers and their devices.",
@@ -48,7 +50,9 @@ def report(error: XinferError) -> None:
 def hint_for(error: XinferError) -> str:
     """What would help."""
     given = error.details.get("hint")
-    return str(given) if given else HINTS.get(error.code, "")
+    if given:
+        return str(given)
+    return HINTS.get(f"{error.code} {error.param}", HINTS.get(error.code, ""))
 
 
 def reasons(refusals: Any, most: int = 8) -> list[str]:

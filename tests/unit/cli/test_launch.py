@@ -115,7 +115,7 @@ def test_each_stage_is_a_line_where_nobody_watches(cluster: FakeServer) -> None:
     cluster.on(
         "GET",
         "/v1/models/rr/progress",
-        steps(started("spawning", "queued"), started("warming_up", "queued"), started("warming_up", "queued"), started("ready", "ready")),
+        steps(started("spawning", "queued"), started("warming_up", "queued"), started("ready", "queued"), started("ready", "ready")),
     )
     result = run("launch", "-n", "m")
     assert result.stderr.splitlines() == [
@@ -160,6 +160,18 @@ def test_an_interrupt_leaves_the_launch_alone_and_says_so(cluster: FakeServer) -
     assert result.exit_code == 130
     assert "goes on loading" in result.stderr
     assert not any(r.method == "DELETE" for r in cluster.requests)
+
+
+@pytest.mark.parametrize(
+    ("param", "hint"), [("model_name", "xinfer registrations"), ("model_path", "on the worker"), (None, "xinfer list")]
+)
+def test_the_hint_fits_the_field(server: FakeServer, param: str | None, hint: str) -> None:
+    body = error("model_not_found", "There is no such model.")
+    body["error"]["param"] = param
+    server.on("POST", "/v1/models", (404, body))
+    result = run("launch", "-n", "m")
+    assert result.exit_code == 4
+    assert hint in result.stderr.splitlines()[1]
 
 
 def test_a_taken_uid(server: FakeServer) -> None:

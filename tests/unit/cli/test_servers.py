@@ -114,11 +114,13 @@ def test_actors_listen_on_the_rest_host_where_it_is_an_address(started: Started,
     assert (settings.control_host, settings.control_port) == (actors, 24000)
 
 
-def test_rest_on_all_addresses_needs_no_token_but_says_who_can_join(started: Started) -> None:
+def test_rest_on_all_addresses_needs_no_token_but_says_who_can_join(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("supervisor", "-p", "0", "-H", "0.0.0.0")
     assert result.exit_code == 0
     assert "--supervisor-host" in result.stderr
     assert "--supervisor-host" not in run("supervisor", "-p", "0").stderr
+    monkeypatch.setenv("XINFER_CLUSTER_TOKEN", "x" * 40)
+    assert "Note" not in run("supervisor", "-p", "0", "-H", "0.0.0.0", "--supervisor-host", "192.0.2.1").stderr
 
 
 @pytest.mark.parametrize(
