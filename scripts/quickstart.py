@@ -147,7 +147,7 @@ async def figures(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
 def device_of(replica: dict[str, Any]) -> str:
     """The device that the replica's own process reports."""
     device = replica.get("device") or {}
-    return f"{device.get('name', 'unknown')} ({str(device.get('uuid', '?'))[:20]})"
+    return f"{device.get('name', 'unknown')} ({str(device.get('uuid', '?'))[:12]})"
 
 
 async def founding_workload(endpoint: str, replicas: int) -> list[Run]:
@@ -203,7 +203,9 @@ def server(home: Path, slots: list[str], keep: bool) -> Iterator[str]:
         done = True
     finally:
         if keep and done:
-            console.print(f"The server stays up at [bold]{endpoint}[/]: xinfer ps -e {endpoint}; stop it with: kill {process.pid}")
+            console.print(
+                f"The server stays up at [bold]{endpoint}[/]: xinfer ps -e {endpoint}; stop it with: kill {process.pid}", soft_wrap=True
+            )
         else:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -241,7 +243,7 @@ def show(single: Run, double: Run) -> None:
         pad_edge=False,
         show_edge=False,
     )
-    for header in ("SLOT", "DEVICE AS THE REPLICA REPORTS IT"):
+    for header in ("SLOT", "DEVICE REPORTED"):
         table.add_column(header, overflow="fold")
     for header in ("DOCUMENTS", "SHARE", "BUSY"):
         table.add_column(header, justify="right")
@@ -251,8 +253,9 @@ def show(single: Run, double: Run) -> None:
         table.add_row(slot["slot"], slot["device"], str(slot["documents"]), f"{slot['documents'] / DOCUMENTS:.0%}", busy)
     console.print(table)
     console.print(
-        f"{double.wall:.2f} s, [bold]{double.rate:.1f} documents/s[/], {len(double.errors)} errors; "
-        f"one replica alone: {single.rate:.1f} documents/s; speed-up [bold]{double.rate / single.rate:.2f}[/]\n"
+        f"\n{double.wall:.2f} s, [bold]{double.rate:.1f} documents/s[/], {len(double.errors)} errors; "
+        f"one replica alone: {single.rate:.1f} documents/s; speed-up [bold]{double.rate / single.rate:.2f}[/]\n",
+        soft_wrap=True,
     )
     for error in (single.errors + double.errors)[:3]:
         console.print(f"[red]error:[/] {error}", markup=True)
