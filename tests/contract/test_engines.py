@@ -175,7 +175,7 @@ def test_the_converted_checkpoint_ranks_as_the_onnx_model_does() -> None:
     assert np.corrcoef(torch_logits, onnx_logits)[0, 1] > 0.99
     # int8 activations swap near-ties; what is a logit apart keeps its order.
     apart = torch_logits[:, None] > torch_logits[None, :] + 1.0
-    assert apart.sum() > 30
+    assert apart.sum() > 20
     assert (onnx_logits[:, None] > onnx_logits[None, :])[apart].all()
 
 

@@ -39,10 +39,11 @@ class Session:
     def __init__(self, file: Path, context: LoadContext) -> None:
         self._kind = context.device_kind
         self._threads = max(1, context.threads)
+        providers = self._providers(context)
         self._free_before = cuda_driver.free_bytes() if self._kind is DeviceKind.GPU else 0
         failure: XinferError | None = None
         try:
-            self._session: Any = ort.InferenceSession(str(file), self._options(), providers=self._providers(context))
+            self._session: Any = ort.InferenceSession(str(file), self._options(), providers=providers)
         except _ERRORS as error:
             failure = from_load(error, file)
         if failure is not None:

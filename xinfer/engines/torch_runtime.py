@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import DeviceKind, DeviceReport
@@ -27,7 +28,7 @@ CUDA_CONTEXT_BYTES = 512 << 20
 
 DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
 
-LOAD_ERRORS = (OSError, RuntimeError, ValueError, LookupError, ImportError, AttributeError, TypeError, MemoryError)
+LOAD_ERRORS = (SafetensorError, OSError, RuntimeError, ValueError, LookupError, ImportError, AttributeError, TypeError, MemoryError)
 BATCH_ERRORS = (RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, AssertionError, MemoryError)
 
 Loaded = TypeVar("Loaded")
