@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import xoscar as xo
@@ -19,6 +19,7 @@ from xinfer.catalog.families import load_builtin
 from xinfer.control.restore import restore
 from xinfer.processes import runtime
 from xinfer.settings import ServerSettings
+from xinfer.sources.hub import hubs_offline
 from xinfer.store.store import Store
 
 
@@ -38,7 +39,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             load_builtin(),
             Survey(),
             settings.timings,
-            hubs_are_off(os.environ),
+            hubs_offline(os.environ),
             address=address,
             uid=SUPERVISOR_UID,
         )
@@ -49,8 +50,3 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         await pool.stop()
 
     return runtime.run(serve, settings.log_level)
-
-
-def hubs_are_off(env: Mapping[str, str]) -> bool:
-    """Whether the user has switched model hubs off, in huggingface-hub's own way."""
-    return env.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}

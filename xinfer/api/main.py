@@ -47,7 +47,14 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             calls.keep(table)
 
         polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update), name="route poll")
-        app = create_app(dispatcher, control, limits=settings.limits, version=__version__, supervisor_address=payload["control"])
+        app = create_app(
+            dispatcher,
+            control,
+            limits=settings.limits,
+            version=__version__,
+            supervisor_address=payload["control"],
+            timings=settings.timings,
+        )
         await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
         polling.cancel()
         await dispatcher.close()
