@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import xoscar as xo
-from xinfer.store.store import Store
 
 from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID
 from xinfer.actors.pool import open_pool
@@ -28,6 +27,7 @@ from xinfer.devices.base import Inventory, Usage
 from xinfer.devices.inventory import open_inventory
 from xinfer.engines import registry
 from xinfer.settings import Home, SimulatedGpus, Timings, WorkerSettings
+from xinfer.store.store import Store
 
 TOKEN = "a token for tests of actors, long enough"
 QUICK = Timings(heartbeat=0.2, suspect=2.0, lost=5.0, settle=0.5, health_every=0.5, health_deadline=3.0, stop=5.0)

@@ -9,7 +9,7 @@ from xinfer.actors import rpc
 from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Welcome, WorkerUsage
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
-from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Assignment
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
@@ -20,6 +20,7 @@ from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 DIAL = 4.0
 CONTROL = 20.0
 STOP = 120.0
+GOODBYE = 3.0
 
 
 class ReplicaRef:
@@ -148,6 +149,10 @@ class SupervisorRef:
     async def beat(self, beat: Beat, events: tuple[Event, ...]) -> None:
         """Heartbeat with news. Raises StaleEpoch: join again."""
         await self._call("beat", beat, events)
+
+    async def leave(self, worker_id: WorkerId, epoch: Epoch) -> None:
+        """A clean goodbye: its replicas are placed elsewhere."""
+        await self._call("leave", worker_id, epoch, timeout=GOODBYE)
 
     # --- API processes ---
 

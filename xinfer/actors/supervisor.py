@@ -30,6 +30,7 @@ from xinfer.control.events import (
     StopRequested,
     Tick,
     WorkerBeat,
+    WorkerGone,
     WorkerJoined,
 )
 from xinfer.control.launch import compile_addition, compile_launch
@@ -131,6 +132,11 @@ class SupervisorActor(xo.StatelessActor):
             if isinstance(event, ReplicaReady):
                 self._remember(event)
         self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))
+
+    async def leave(self, worker_id: WorkerId, epoch: Epoch) -> None:
+        """A worker stops on purpose, its replicas with it."""
+        self.apply(WorkerGone(worker_id, epoch))
+        log.info("worker left", worker=worker_id)
 
     def _remember(self, event: ReplicaReady) -> None:
         """Keep the measured figure: the next launch of this model on such a device is planned with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from dataclasses import replace
@@ -48,6 +49,7 @@ class WorkerActor(xo.StatelessActor):
         self._news = asyncio.Event()
         self._host = Host(settings, inventory, token, me.id, self._tell, self._ended)
         self._link: asyncio.Task[None] | None = None
+        self._supervisor: SupervisorRef | None = None
         self._joined = asyncio.Event()
         self._observed: dict[DeviceUuid, int] = {}
 
@@ -60,7 +62,7 @@ class WorkerActor(xo.StatelessActor):
         await self._joined.wait()
 
     async def close(self) -> None:
-        """End every replica and the link."""
+        """End every replica and say goodbye, so that their work goes elsewhere at once."""
         if self._link is not None:
             self._link.cancel()
         lives = [h.task for h in self._hosted.values() if h.task is not None]
@@ -68,6 +70,9 @@ class WorkerActor(xo.StatelessActor):
             hosted.ask_stop(0.0)
         if lives:
             await asyncio.wait(lives)
+        if self._supervisor is not None:
+            with contextlib.suppress(XinferError):
+                await self._supervisor.leave(self._me.id, self._me.epoch)
         self._inventory.close()
 
     # --- called by the supervisor ---
@@ -162,7 +167,9 @@ class WorkerActor(xo.StatelessActor):
         while True:
             try:
                 supervisor = SupervisorRef(await find_supervisor(self._settings))
-                await self._beat_until_lost(supervisor, await self._join(supervisor))
+                epoch = await self._join(supervisor)
+                self._supervisor = supervisor
+                await self._beat_until_lost(supervisor, epoch)
             except (SupervisorUnreachable, StaleEpoch) as error:
                 log.info("no supervisor", reason=error.message)
                 await asyncio.sleep(RECONNECT)

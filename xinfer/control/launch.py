@@ -33,26 +33,6 @@ Measured = Callable[[ModelSpec, str], int | None]
 """(spec, device name) -> bytes that such a replica was seen to need, or None."""
 
 
-def gather_options(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON launch body with top-level fields that LaunchRequest does not have moved into ``options``.
-
-    Fields that are null are dropped: clients send them for everything they could have said. Whether the engine declares
-    an option is decided by ``compile_launch``, once the engine is known.
-
-    Raises:
-        InvalidRequest: an option is given twice, or ``options`` is not an object.
-    """
-    fields = {key: value for key, value in body.items() if key in LaunchRequest.model_fields}
-    extra = {key: value for key, value in body.items() if key not in fields and value is not None}
-    options = fields.get("options")
-    if options is not None and not isinstance(options, Mapping):
-        raise InvalidRequest("options must be an object of names and values.", param="options")
-    twice = sorted(extra.keys() & (options or {}).keys())
-    if twice:
-        raise InvalidRequest(f"{twice[0]} is given twice, in the body and in options: remove one of them.", param=twice[0])
-    return {**fields, "options": {**(options or {}), **extra}}
-
-
 def compile_launch(
     request: LaunchRequest,
     *,

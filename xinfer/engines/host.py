@@ -11,6 +11,8 @@ import psutil
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid
 
+SIMULATED = "Simulated GPU"
+
 
 def visible_devices() -> tuple[str, ...]:
     """The names in this process's own CUDA_VISIBLE_DEVICES."""
@@ -37,4 +39,5 @@ def reports(kind: DeviceKind, threads: int) -> tuple[DeviceReport, ...]:
     """One report per CPU slot or simulated GPU bound to this process; its resident memory is shared out evenly."""
     names = visible_devices() or ("",)
     used = psutil.Process().memory_info().rss // len(names)
-    return tuple(DeviceReport(DeviceUuid(name), cpu_name(), kind, used, cores(), threads) for name in names)
+    shown = SIMULATED if kind is DeviceKind.SIMULATED else cpu_name()
+    return tuple(DeviceReport(DeviceUuid(name), shown, kind, used, cores(), threads) for name in names)

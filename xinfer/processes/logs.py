@@ -11,7 +11,15 @@ import structlog
 
 from xinfer.errors import ConfigError
 
-_NOISY = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "asyncio": logging.WARNING, "filelock": logging.WARNING}
+# xoscar logs a traceback for every peer that goes away; what matters of it reaches us as an exception.
+_NOISY = {
+    "xoscar": logging.CRITICAL,
+    "uvicorn.error": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "filelock": logging.WARNING,
+}
 
 
 def configure_logging(level: str) -> None:

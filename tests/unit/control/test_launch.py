@@ -14,7 +14,7 @@ from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate
 from xinfer.control.events import LaunchRequested
-from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_addition, compile_launch, gather_options
+from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_addition, compile_launch
 from xinfer.errors import AlreadyExists, InvalidPlacement, InvalidRequest, XinferError
 from xinfer.schemas.launch import LaunchRequest, Placement
 
@@ -152,16 +152,6 @@ def test_no_model_and_unknown_model_are_refused() -> None:
         with pytest.raises(XinferError) as refused:
             compiled(**fields)
         assert refused.value.http_status in (400, 404)
-
-
-def test_top_level_extras_become_options_and_nulls_are_dropped() -> None:
-    body = {"model_name": "m", "attn": "sdpa", "peft_model_config": None, "options": {"compile": True}, "replica": None}
-    assert gather_options(body) == {"model_name": "m", "replica": None, "options": {"compile": True, "attn": "sdpa"}}
-    assert LaunchRequest(**gather_options(body)).options == {"compile": True, "attn": "sdpa"}
-    with pytest.raises(InvalidRequest, match="twice"):
-        gather_options({"attn": 1, "options": {"attn": 2}})
-    with pytest.raises(InvalidRequest, match="object"):
-        gather_options({"options": [1]})
 
 
 def test_added_replicas_need_what_the_present_ones_need() -> None:

@@ -238,6 +238,7 @@ async def test_health_is_a_real_forward_between_two_batches_of_a_long_queue(make
     await asyncio.sleep(0)
     gate.let(2)  # the batch in progress, then the probe
     await health
+    assert model.forwards == [2, 8]  # eight tokens: the probe
     assert not running.done()
     gate.let(100)
     await running
