@@ -18,7 +18,9 @@ print(json.dumps(heavy))
 """
 
 
-@pytest.mark.parametrize("module", ["xinfer.actors.control_main", "xinfer.api.main", "xinfer.actors.worker_main", "xinfer.actors.replica_main"])
+@pytest.mark.parametrize(
+    "module", ["xinfer.actors.control_main", "xinfer.api.main", "xinfer.actors.worker_main", "xinfer.actors.replica_main"]
+)
 def test_a_process_entry_imports_no_engine_library(module: str) -> None:
     code = "import sys; sys.modules['torch'] = None\n" + PROBE
     done = subprocess.run([sys.executable, "-c", code, module, *HEAVY], capture_output=True, text=True, check=True, timeout=120)

@@ -26,7 +26,9 @@ def served(shared_cluster: Cluster, reranker_torch: Path, minilm_embedding: Path
     shared_cluster.launch(
         "-t", "rerank", "-mp", str(reranker_torch), "-u", "ce", "-r", "1", "-en", "sentence_transformers", "--dtype", "float32"
     )
-    shared_cluster.launch("-t", "embedding", "-mp", str(minilm_embedding), "-u", "emb", "-en", "sentence_transformers", "--dtype", "float32")
+    shared_cluster.launch(
+        "-t", "embedding", "-mp", str(minilm_embedding), "-u", "emb", "-en", "sentence_transformers", "--dtype", "float32"
+    )
     return shared_cluster
 
 
