@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,6 @@ from xinfer.catalog.families import load_builtin
 from xinfer.control.restore import restore
 from xinfer.processes import runtime
 from xinfer.settings import ServerSettings
-from xinfer.sources.hub import hubs_offline
 from xinfer.store.store import Store
 
 
@@ -39,7 +37,6 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             load_builtin(),
             Survey(),
             settings.timings,
-            hubs_offline(os.environ),
             address=address,
             uid=SUPERVISOR_UID,
         )

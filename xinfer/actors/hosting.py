@@ -241,13 +241,18 @@ class Hosted:
         if error is not None:
             log.warning("replica ended", replica=replica.id, epoch=replica.epoch, exit=code, code=error.code, reason=error.message)
             tail = "" if self.child is None else self.child.stderr_tail()
-            ended = replace(ended, error=error.message, error_code=error.code, stderr_tail=tail, fatal=_fatal(error))
+            ended = replace(ended, error=error.message, error_code=error.code, stderr_tail=tail, fatal=_fatal(error, replica))
         self.host.tell(ended)
 
 
-def _fatal(error: XinferError | None) -> bool:
-    """Whether the same start would end the same way: a wrong device, files or model; not memory, not a crash."""
-    return isinstance(error, LaunchFailed) and not isinstance(error, OutOfMemory | SourceError)
+def _fatal(error: XinferError | None, replica: Replica) -> bool:
+    """Whether the same start would end the same way: a wrong device, files or model; not memory, not a crash.
+
+    Files that cannot be fetched end a first launch, whose user is waiting; a replica that ran before tries again later.
+    """
+    if isinstance(error, SourceError):
+        return replica.ready_at == 0
+    return isinstance(error, LaunchFailed) and not isinstance(error, OutOfMemory)
 
 
 def _outcome(task: asyncio.Task[None]) -> XinferError | None:

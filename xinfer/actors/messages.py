@@ -105,6 +105,19 @@ class ReplicaStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Stock:
+    """Which model files a worker has, or could get.
+
+    Attributes:
+        cached: keys (``catalog.uri.cache_key``) of the models whose files are all there.
+        hub_in_reach: some model hub answers it.
+    """
+
+    cached: frozenset[str]
+    hub_in_reach: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerUsage:
     """Live figures of a worker's devices."""
 

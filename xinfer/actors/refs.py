@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from xinfer.actors import rpc
-from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Welcome, WorkerUsage
+from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Stock, Welcome, WorkerUsage
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
@@ -104,9 +104,9 @@ class WorkerRef:
         """Look into a folder. Raises ModelNotFound."""
         return await self._call("inspect", path)  # type: ignore[no-any-return]
 
-    async def cached(self) -> frozenset[str]:
-        """Keys of the models whose files are all in its cache."""
-        return await self._call("cached", timeout=5.0)  # type: ignore[no-any-return]
+    async def stock(self) -> Stock:
+        """Which model files it has, or could get."""
+        return await self._call("stock", timeout=10.0)  # type: ignore[no-any-return]
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of its devices, now."""

@@ -52,16 +52,13 @@ TICK = 0.5
 class SupervisorActor(xo.StatelessActor):
     """Tracks workers, devices and replicas; decides nothing itself."""
 
-    def __init__(
-        self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings, offline: bool = False
-    ) -> None:
+    def __init__(self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings) -> None:
         super().__init__()
         self._store = store
         self._snapshot = snapshot
         self._families = families
         self._survey = survey
         self._timings = timings
-        self._offline = offline
         self._changed = asyncio.Event()
         self._effects = EffectRunner(self._worker, self.apply)
         self._ticking: asyncio.Task[None] | None = None
@@ -197,7 +194,7 @@ class SupervisorActor(xo.StatelessActor):
             base_bytes={name: registry.base_bytes(name) for name in registry.names()},
             engine_options={name: registry.declared_options(name) for name in registry.names()},
             measured=self._store.measured,
-            offline=self._offline,
+            offline=findings.offline,
             cached=findings.cached,
         )
 

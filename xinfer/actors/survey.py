@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xinfer.actors.messages import WorkerUsage
+from xinfer.actors.messages import Stock, WorkerUsage
 from xinfer.actors.refs import WorkerRef
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address
@@ -23,11 +23,13 @@ class Findings:
         files: of the folder named by ``model_path``; None if none is named.
         engines: installed on some worker.
         cached: keys of the models whose files some worker has.
+        offline: no worker that answered can reach a model hub.
     """
 
     files: ModelFiles | None
     engines: frozenset[str]
     cached: frozenset[str] = frozenset()
+    offline: bool = False
 
 
 class Survey:
@@ -51,13 +53,15 @@ class Survey:
         engines = frozenset[str]().union(*(w.engines for w in workers))
         refs = [self.ref(w.address) for w in workers]
         if not request.model_path:
-            keys = await asyncio.gather(*(r.cached() for r in refs), return_exceptions=True)
-            return Findings(None, engines, frozenset[str]().union(*(k for k in keys if isinstance(k, frozenset))))
-        answers = await asyncio.gather(*(r.inspect(request.model_path) for r in refs), return_exceptions=True)
-        files = next((a for a in answers if isinstance(a, ModelFiles)), None)
+            answers = await asyncio.gather(*(r.stock() for r in refs), return_exceptions=True)
+            stocks = [a for a in answers if isinstance(a, Stock)]
+            offline = bool(stocks) and not any(s.hub_in_reach for s in stocks)
+            return Findings(None, engines, frozenset[str]().union(*(s.cached for s in stocks)), offline)
+        looked = await asyncio.gather(*(r.inspect(request.model_path) for r in refs), return_exceptions=True)
+        files = next((a for a in looked if isinstance(a, ModelFiles)), None)
         if files is None:
-            refusal = next((a for a in answers if isinstance(a, ModelNotFound)), None)
-            failure = next((a for a in answers if isinstance(a, XinferError)), None)
+            refusal = next((a for a in looked if isinstance(a, ModelNotFound)), None)
+            failure = next((a for a in looked if isinstance(a, XinferError)), None)
             raise refusal or failure or ModelNotFound(f"model_path {request.model_path!r} could not be looked at.", param="model_path")
         return Findings(files, engines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from dataclasses import replace
@@ -14,7 +15,7 @@ import xoscar as xo
 
 from xinfer.actors.enrolment import find_supervisor
 from xinfer.actors.hosting import Host, Hosted
-from xinfer.actors.messages import Beat, Hello, WorkerUsage
+from xinfer.actors.messages import Beat, Hello, Stock, WorkerUsage
 from xinfer.actors.refs import SupervisorRef
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.device import Device
@@ -28,6 +29,7 @@ from xinfer.errors import SlotTaken, StaleEpoch, SupervisorUnreachable, XinferEr
 from xinfer.settings import WorkerSettings
 from xinfer.sources import inspect as model_files
 from xinfer.sources.fetch import cached_keys
+from xinfer.sources.reach import hub_in_reach
 
 log = structlog.get_logger(__name__)
 
@@ -132,9 +134,10 @@ class WorkerActor(xo.StatelessActor):
         """Look into a folder of this host. Raises ModelNotFound."""
         return await asyncio.to_thread(model_files.inspect, Path(path))
 
-    async def cached(self) -> frozenset[str]:
-        """Keys of the models whose files are all in this host's cache."""
-        return await asyncio.to_thread(cached_keys, self._settings.home.model_cache)
+    async def stock(self) -> Stock:
+        """Which model files this host has, or could get."""
+        cached = await asyncio.to_thread(cached_keys, self._settings.home.model_cache)
+        return Stock(cached, await asyncio.to_thread(hub_in_reach, os.environ))
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of the devices, now."""

@@ -148,8 +148,8 @@ def _refuse_sources(family: Family, quantised: list[Variant]) -> NoReturn:
     """``quantised`` could be fetched, but only if they were asked for."""
     instead = [f"ask for quantization {either(sorted({variant.quantization for variant in quantised}))}"] if quantised else []
     raise InvalidRequest(
-        f"model_name {family.name!r} cannot be fetched, as the hubs are switched off and its files are not cached: "
-        + either([*instead, "unset HF_HUB_OFFLINE", "give a folder as model_path"]),
+        f"model_name {family.name!r} cannot be fetched: no hub can be reached, or HF_HUB_OFFLINE is set, and its files are not cached: "
+        + either([*instead, "connect a worker to a hub or a mirror (HF_ENDPOINT)", "give a folder as model_path"]),
         param="model_name",
     )
 
