@@ -15,6 +15,7 @@ from xinfer.actors.messages import Loaded, LoadProgress, replica_uid
 from xinfer.actors.refs import ReplicaRef
 from xinfer.cluster.device import Device
 from xinfer.cluster.ids import Address, WorkerId
+from xinfer.cluster.memory import with_headroom
 from xinfer.cluster.replica import Assignment, Phase, Progress, Replica
 from xinfer.control.events import Event, ReplicaEnded, ReplicaProgressed, ReplicaReady
 from xinfer.devices.base import Inventory
@@ -67,15 +68,16 @@ class Hosted:
         self._stop.set()
 
     async def _life(self) -> None:
-        error: XinferError | None = None
+        running = asyncio.create_task(self._run())
+        await asyncio.wait({running})
+        error = _outcome(running)
         code = 0
-        try:
-            error = await self._run()
-        finally:
-            if self.child is not None:
-                code = await self.child.stop(0.0 if error is not None else self.host.settings.timings.stop)
-            self.host.ended(self.replica)
-            self._report_end(code, error)
+        if self.child is not None:
+            # Only what was serving gets time to end; a start that is given up has nothing to lose.
+            serving = error is None and self.replica.phase is Phase.READY
+            code = await self.child.stop(self.host.settings.timings.stop if serving else 0.0)
+        self.host.ended(self.replica)
+        self._report_end(code, error)
 
     async def _run(self) -> XinferError | None:
         """Returns why the replica ended, or None if it was asked to."""
@@ -87,15 +89,16 @@ class Hosted:
                 start.cancel()
                 await asyncio.wait({start})
                 return None
-            error = _outcome(start)
-            if error is not None:
-                return error
+            start.result()
             return await self._watch(stop)
         finally:
             stop.cancel()
 
     async def _start(self) -> None:
-        self.child = spawn(self._spec())
+        try:
+            self.child = spawn(self._spec())
+        except OSError as error:
+            raise ReplicaLost(f"Its process could not be started: {error}.") from error
         self._enter(Phase.SPAWNING, replace(self.replica.progress, stage=Phase.SPAWNING.value, since=time.time()), pid=self.child.pid)
         announced = await self.child.ready(self.host.settings.timings.spawn)
         address = Address(announced["address"])
@@ -108,7 +111,7 @@ class Hosted:
             phase=Phase.READY,
             reports=loaded.reports,
             loaded=True,
-            reserved_bytes=loaded.used_bytes or self.replica.reserved_bytes,
+            reserved_bytes=with_headroom(loaded.used_bytes) or self.replica.reserved_bytes,
             speed=loaded.speed,
             budget_tokens=loaded.budget_tokens,
         )
@@ -255,8 +258,12 @@ def _fatal(error: XinferError | None, replica: Replica) -> bool:
     return isinstance(error, LaunchFailed) and not isinstance(error, OutOfMemory)
 
 
-def _outcome(task: asyncio.Task[None]) -> XinferError | None:
+def _outcome(task: asyncio.Task[XinferError | None]) -> XinferError | None:
+    """Why a life ended; what nobody foresaw is told with its text, like everything else."""
     error = task.exception()
-    if error is None or isinstance(error, XinferError):
+    if error is None:
+        return task.result()
+    if isinstance(error, XinferError):
         return error
-    raise error
+    log.error("replica's life broke off", exc_info=error)
+    return ReplicaLost(f"Its worker failed: {type(error).__name__}: {error}")

@@ -12,6 +12,8 @@ from xinfer.errors import InvalidRequest
 MIB = 1024**2
 MIN_WORKSPACE = 512 * MIB
 MAX_BYTES = 1 << 60
+CUDA_CONTEXT = 512 * MIB
+"""What a process's CUDA context takes on the GPU beside the engine's own allocations."""
 
 _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(?:([kmgt])(i?b)?|b)?\s*", re.ASCII | re.IGNORECASE)
 _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -20,12 +22,17 @@ _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind) -> int:
     """Bytes to reserve on each device until the replica has measured itself.
 
-    Weight files times 1.2, plus workspace of the larger of 512 MiB and the weights. What the engine's libraries take
-    (``engine_base_bytes``) lies in host memory, so it counts where the host's memory is the device's.
+    Weight files times 1.2, plus workspace of the larger of 512 MiB and the weights, plus a base: what the engine's
+    libraries take (``engine_base_bytes``) where the host's memory is the device's, a CUDA context on a GPU.
     """
     weights = spec.weight_bytes
-    base = 0 if device_kind is DeviceKind.GPU else engine_base_bytes
+    base = CUDA_CONTEXT if device_kind is DeviceKind.GPU else engine_base_bytes
     return weights * 6 // 5 + base + max(MIN_WORKSPACE, weights)
+
+
+def with_headroom(measured: int) -> int:
+    """Bytes to keep reserved for a replica that was measured after warm-up: a tenth more, for a restart on fragmented memory."""
+    return measured * 11 // 10
 
 
 def parse_bytes(value: str | int, field: str = "memory") -> int:

@@ -17,14 +17,12 @@ from safetensors import SafetensorError
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid
+from xinfer.cluster.memory import CUDA_CONTEXT
 from xinfer.engines import cuda_driver, host
 from xinfer.engines.base import Encoded, LoadContext, LoadedModel
 from xinfer.engines.failures import from_batch, from_load
 from xinfer.engines.tokens import TextTokenizer, pad
 from xinfer.errors import LaunchFailed, XinferError
-
-CUDA_CONTEXT_BYTES = 512 << 20
-"""What a CUDA context takes beside torch's own allocations."""
 
 DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
 
@@ -56,7 +54,7 @@ def prepare(context: LoadContext) -> torch.device:
     torch.cuda.set_device(device)
     if context.memory_bytes > 0:
         total = torch.cuda.get_device_properties(0).total_memory
-        fraction = (context.memory_bytes - CUDA_CONTEXT_BYTES) / total
+        fraction = (context.memory_bytes - CUDA_CONTEXT) / total
         torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.01, fraction)), 0)
     if context.spec.dtype is Dtype.BFLOAT16 and not torch.cuda.is_bf16_supported():
         raise LaunchFailed("dtype: this GPU has no bfloat16; choose float16 or float32.")
@@ -170,5 +168,5 @@ def _cuda_report(index: int, kind: DeviceKind) -> DeviceReport:
         # torch names the GPU that an instance is a part of; the driver names the instance.
         name = cuda_driver.seen_devices()[index].uuid
     reserved = torch.cuda.memory_reserved(index)
-    used = reserved + CUDA_CONTEXT_BYTES if reserved else 0
+    used = reserved + CUDA_CONTEXT if reserved else 0
     return DeviceReport(DeviceUuid(name), properties.name, kind, used, host.cores(), torch.get_num_threads())

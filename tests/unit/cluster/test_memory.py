@@ -8,16 +8,21 @@ from hypothesis import strategies as st
 
 from tests.support.nouns import GIB, spec
 from xinfer.cluster.device import DeviceKind
-from xinfer.cluster.memory import MIB, estimate, format_bytes, parse_bytes
+from xinfer.cluster.memory import CUDA_CONTEXT, MIB, estimate, format_bytes, parse_bytes, with_headroom
 from xinfer.errors import InvalidRequest
 
 
 def test_small_models_get_the_least_workspace() -> None:
-    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU) == 120 * MIB + 512 * MIB
+    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU) == 120 * MIB + 512 * MIB + CUDA_CONTEXT
 
 
 def test_large_models_get_as_much_workspace_as_weights() -> None:
-    assert estimate(spec(weight_bytes=10 * GIB), 600 * MIB, DeviceKind.GPU) == 22 * GIB
+    assert estimate(spec(weight_bytes=10 * GIB), 600 * MIB, DeviceKind.GPU) == 22 * GIB + CUDA_CONTEXT
+
+
+def test_headroom_is_a_tenth_and_nothing_stays_nothing() -> None:
+    assert with_headroom(1000) == 1100
+    assert with_headroom(0) == 0
 
 
 @pytest.mark.parametrize("kind", [DeviceKind.CPU, DeviceKind.SIMULATED])
