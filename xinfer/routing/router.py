@@ -31,6 +31,8 @@ from xinfer.routing.tokens import TokenEstimator, size
 from xinfer.settings import Limits
 
 SHORTEST_CALL = 60.0
+POOL_BUDGETS = 16
+"""Batch budgets of the oldest work that a shard is chosen from (doc/adr/0005-pool.md)."""
 
 
 class ModelRouter:
@@ -46,7 +48,7 @@ class ModelRouter:
         self.uid = uid
         self.api_processes = api_processes
         self.fleet = Fleet()
-        self.queue = ItemQueue(limits.queued_requests, limits.queued_tokens)
+        self.queue = ItemQueue(limits.queued_requests, limits.queued_tokens, POOL_BUDGETS * DEFAULT_BUDGET)
         self.estimator = TokenEstimator(512)
         self.routes: ModelRoutes | None = None
         self.flights: dict[Flight, None] = {}
@@ -76,6 +78,7 @@ class ModelRouter:
         else:
             self._was_ready = False
         gone = self.fleet.update(routes.replicas if routes else ())
+        self.queue.set_pool(POOL_BUDGETS * self._budget())
         crashed = routes is not None and before is not None and routes.starting > before.starting
         for flight in gone:
             flight.suspect = flight.suspect or crashed
@@ -106,12 +109,15 @@ class ModelRouter:
             raise error
         estimated = [(work, bytes_, self.estimator.estimate(bytes_)) for work, bytes_ in zip(works, map(size, works), strict=True)]
         if lane is None:
-            budget = max((load.budget for load in self.fleet.loads.values()), default=DEFAULT_BUDGET)
-            lane = BULK if sum(tokens for _, _, tokens in estimated) > 2 * budget else INTERACTIVE
+            lane = BULK if sum(tokens for _, _, tokens in estimated) > 2 * self._budget() else INTERACTIVE
         request = PendingRequest(estimated, lane=lane, arrived=now, key=key, request_id=request_id, partial=partial)
         if not request.settled:
             self.queue.push(request, self.fleet.speed())
         return request
+
+    def _budget(self) -> int:
+        """Padded tokens of the largest batch that a replica takes."""
+        return max((load.budget for load in self.fleet.loads.values()), default=DEFAULT_BUDGET)
 
     def drop(self, request: PendingRequest) -> None:
         """Nobody waits for it any more: what is queued is forgotten, what is in flight goes on unheard."""

@@ -37,7 +37,7 @@ def drained(queue: ItemQueue, cap: int = 1) -> list[PendingItem]:
 
 
 def test_the_oldest_request_leads_and_neighbours_in_length_come_along() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     first = pushed(queue, [10, 100])
     second = pushed(queue, [98, 11, 300])
     taken = queue.take(250, 50)
@@ -48,22 +48,56 @@ def test_the_oldest_request_leads_and_neighbours_in_length_come_along() -> None:
 
 
 def test_interactive_goes_first_and_lanes_do_not_mix() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     bulk = pushed(queue, [50, 50])
     small = pushed(queue, [50], lane=INTERACTIVE)
     assert queue.take(1000, 1000) == small.items
     assert queue.take(1000, 1000) == bulk.items
 
 
+def test_bulk_has_a_turn_after_eight_interactive_shards() -> None:
+    queue = ItemQueue(MANY, MANY, MANY)
+    bulk = pushed(queue, [50] * 2)
+    pushed(queue, [50] * 30, lane=INTERACTIVE)
+    order = [queue.take(50, 50)[0].request is bulk for _ in range(18)]
+    assert [turn for turn, was_bulk in enumerate(order) if was_bulk] == [8, 17]
+    pushed(queue, [50])
+    assert not any(queue.take(50, 50)[0].request.lane == BULK for _ in range(8))  # the count begins anew
+
+
+def test_a_shard_is_chosen_from_the_oldest_requests_only() -> None:
+    queue = ItemQueue(MANY, MANY, 110)
+    first, second, third = (pushed(queue, [10, 100]) for _ in range(3))
+    assert queue.take(1000, 0) == [first.items[1]]  # worth 110: the others are not in the pool yet
+    assert queue.take(1000, 0) == [first.items[0], second.items[0]]
+    assert queue.take(1000, 0) == [second.items[1], third.items[1]]
+    queue.drop(third)
+    assert (queue.items, queue.tokens) == (0, 0)
+
+
+def test_the_pool_fills_from_behind_when_its_requests_are_dropped() -> None:
+    queue = ItemQueue(MANY, MANY, 1)
+    first, second, third = (pushed(queue, [20]) for _ in range(3))
+    queue.drop(second)
+    queue.drop(first)
+    assert drained(queue) == third.items
+
+
+def test_every_key_has_a_pool_of_its_own() -> None:
+    queue = ItemQueue(MANY, MANY, 1)
+    one, other = pushed(queue, [20], key="a"), pushed(queue, [20], key="b")
+    assert queue.take(100, 0) == [*one.items, *other.items]
+
+
 def test_padding_bounds_a_shard_where_nothing_is_near() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     lead = pushed(queue, [500])
     pushed(queue, [20] * 50)
     assert queue.take(2048, 256) == lead.items
 
 
 def test_what_comes_back_stands_at_the_head() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     first, second = pushed(queue, [10, 20]), pushed(queue, [15])
     taken = queue.take(20, 20)
     assert taken == [first.items[1]]
@@ -74,7 +108,7 @@ def test_what_comes_back_stands_at_the_head() -> None:
 
 @pytest.mark.parametrize("sizes", [(100, 100), (30, 200)])
 def test_two_keys_get_equal_tokens_whatever_their_lengths(sizes: tuple[int, int]) -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     for _ in range(20):
         pushed(queue, [sizes[0]] * 100, key="many")
     pushed(queue, [sizes[1]] * 60, key="few")
@@ -86,7 +120,7 @@ def test_two_keys_get_equal_tokens_whatever_their_lengths(sizes: tuple[int, int]
 
 
 def test_a_key_that_was_away_has_neither_credit_nor_debt() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     pushed(queue, [100] * 200, key="steady")
     for _ in range(10):
         queue.take(1000, 125)
@@ -98,7 +132,7 @@ def test_a_key_that_was_away_has_neither_credit_nor_debt() -> None:
 
 
 def test_bounds_say_when_to_come_back_and_spare_an_empty_queue() -> None:
-    queue = ItemQueue(2, 1000)
+    queue = ItemQueue(2, 1000, 1000)
     pushed(queue, [5000])  # alone: always admitted
     with pytest.raises(TooManyRequests) as caught:
         queue.push(request([1]), 1000.0)
@@ -107,7 +141,7 @@ def test_bounds_say_when_to_come_back_and_spare_an_empty_queue() -> None:
         with pytest.raises(TooManyRequests) as caught:
             queue.push(request([1]), speed)
         assert caught.value.retry_after == wait
-    queue = ItemQueue(2, 1000)
+    queue = ItemQueue(2, 1000, 1000)
     pushed(queue, [1])
     pushed(queue, [1])
     with pytest.raises(TooManyRequests):
@@ -116,7 +150,7 @@ def test_bounds_say_when_to_come_back_and_spare_an_empty_queue() -> None:
 
 
 def test_dropping_reaches_the_lanes_and_ready_made_shards() -> None:
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     gone, stays = pushed(queue, [10, 20, 30]), pushed(queue, [12])
     taken = queue.take(30, 0)
     queue.push_again(Group([*taken, *queue.take(20, 0)]))
@@ -129,10 +163,10 @@ def test_dropping_reaches_the_lanes_and_ready_made_shards() -> None:
 steps = st.lists(st.tuples(st.sampled_from(["push", "take", "back", "again", "take_again", "drop"]), st.integers(0, 10**6)), max_size=60)
 
 
-@given(steps)
+@given(steps, st.sampled_from([1, 100, 1000, MANY]))
 @settings(deadline=None)
-def test_no_item_is_lost_or_doubled(history: list[tuple[str, int]]) -> None:
-    queue = ItemQueue(MANY, MANY)
+def test_no_item_is_lost_or_doubled(history: list[tuple[str, int]], pool: int) -> None:
+    queue = ItemQueue(MANY, MANY, pool)
     waiting: set[PendingItem] = set()
     flying: list[PendingItem] = []
     requests: list[PendingRequest] = []
@@ -175,7 +209,7 @@ def test_no_item_is_lost_or_doubled(history: list[tuple[str, int]]) -> None:
 
 def test_ten_thousand_documents_are_cheap() -> None:
     dice = random.Random(1)
-    queue = ItemQueue(MANY, MANY)
+    queue = ItemQueue(MANY, MANY, MANY)
     begun = time.perf_counter()
     for n in range(500):
         pushed(queue, [dice.randint(20, 512) for _ in range(40)], key=str(n % 3))
