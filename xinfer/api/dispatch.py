@@ -6,15 +6,16 @@ One pump per model, run once per turn of the event loop in which something happe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from xinfer.api.figures import figures
-from xinfer.api.results import ReplicaCaller, RunResult, result_of, story_of
+from xinfer.api.results import ReplicaCaller, RunResult, result_of
+from xinfer.api.stories import Stories
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.routes import RouteTable
@@ -26,8 +27,6 @@ from xinfer.routing.router import ModelRouter
 from xinfer.settings import Limits, Timings
 
 __all__ = ["Dispatcher", "ReplicaCaller", "RunResult"]
-
-STORIES = 1000
 
 
 class _Model:
@@ -49,7 +48,7 @@ class Dispatcher:
         caller: the way to the replicas.
         clock: monotonic seconds.
         dice: breaks ties; a ``random.Random``.
-        api_processes: live ones, which share each replica's window; may be set later.
+        api_processes: of this server; they share each replica's window.
     """
 
     def __init__(
@@ -69,9 +68,10 @@ class Dispatcher:
         self._dice = dice or random.Random()
         self._api_processes = max(1, api_processes)
         self._table = RouteTable()
+        self._first_routes = asyncio.Event()
         self._models: dict[ModelUid, _Model] = {}
         self._probes: set[asyncio.Task[bool]] = set()
-        self._stories: OrderedDict[str, Callable[[], dict[str, Any]]] = OrderedDict()
+        self._stories = Stories()
         self._closed = False
 
     # --- routes ----------------------------------------------------------------------------------
@@ -84,6 +84,7 @@ class Dispatcher:
         """Adopt a table from the poll, in the event loop. Work at replicas that left goes to others at once."""
         now = self._clock()
         self._table = table
+        self._first_routes.set()
         for uid, routes in table.models.items():
             model = self._models.get(uid)
             if model is None:
@@ -92,13 +93,6 @@ class Dispatcher:
         for uid, model in list(self._models.items()):
             if uid not in table.models:
                 model.router.update(None, now)
-            self._kick(uid, model)
-
-    def set_api_processes(self, count: int) -> None:
-        """How many API processes are alive now."""
-        self._api_processes = max(1, count)
-        for uid, model in self._models.items():
-            model.router.api_processes = self._api_processes
             self._kick(uid, model)
 
     def _router(self, uid: ModelUid) -> ModelRouter:
@@ -138,6 +132,8 @@ class Dispatcher:
             DeadlineExceeded: not done in time.
             InvalidItem, OutOfMemory, EngineError: an item failed; ``details["index"]`` says which.
         """
+        if self._table.version < 0:
+            await self._wait_for_routes()
         model = self._model(model_uid)
         request = model.router.submit(items, now=self._clock(), key=key, lane=lane, request_id=request_id, partial=partial)
         if request.settled:
@@ -145,22 +141,29 @@ class Dispatcher:
         limit = self._timings.request if timeout is None else timeout
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         model.waiting[request] = done
-        self._note(model_uid, request)
+        self._stories.begin(model_uid, request)
         self._kick(model_uid, model)
         try:
             async with asyncio.timeout(limit):
                 await done
         except TimeoutError:
-            message = f"the request was not done within {limit:g} s; {request.left} of {len(request.items)} items were left"
-            request.error = DeadlineExceeded(message)
+            if not request.settled:  # it may have been answered in this very turn
+                message = f"the request was not done within {limit:g} s; {request.left} of {len(request.items)} items were left"
+                request.error = DeadlineExceeded(message)
         finally:
             model.waiting.pop(request, None)
             model.router.drop(request)
-            self._told(model_uid, request)
+            self._stories.end(model_uid, request, self._clock())
             self._kick(model_uid, model)
         if request.error is not None:
             raise request.error
         return result_of(request)
+
+    async def _wait_for_routes(self) -> None:
+        """A process that has just started holds its first requests, as it would those of a model whose replica comes back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timings.hold_for_replica):
+                await self._first_routes.wait()
 
     def _model(self, uid: ModelUid) -> _Model:
         if self._closed:
@@ -260,25 +263,12 @@ class Dispatcher:
 
     def why(self, request_id: str) -> dict[str, Any] | None:
         """Where a recent request's time went, or None if this process does not know it."""
-        story = self._stories.get(request_id)
-        return story() if story is not None else None
-
-    def _note(self, uid: ModelUid, request: PendingRequest) -> None:
-        if request.id:
-            self._stories[request.id] = lambda: story_of(uid, request, self._clock()) | {"outcome": "running"}
-            self._stories.move_to_end(request.id)
-            while len(self._stories) > STORIES:
-                self._stories.popitem(last=False)
-
-    def _told(self, uid: ModelUid, request: PendingRequest) -> None:
-        """Keep the story, not the request with its texts."""
-        if request.id in self._stories:
-            story = story_of(uid, request, self._clock())
-            self._stories[request.id] = lambda: story
+        return self._stories.tell(request_id, self._clock())
 
     async def close(self) -> None:
         """Fail what waits, cancel what is in flight."""
         self._closed = True
+        self._first_routes.set()
         pending: list[asyncio.Task[Any]] = [*self._probes]
         for model in self._models.values():
             if model.timer is not None:

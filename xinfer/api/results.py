@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +13,6 @@ from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.routes import Route
 from xinfer.errors import XinferError
 from xinfer.routing.pending import PendingRequest, ShardTrace
-
-KEPT_SHARDS = 64
 
 
 class ReplicaCaller(Protocol):
@@ -66,23 +64,3 @@ def result_of(request: PendingRequest) -> RunResult:
         shards=tuple(request.shards),
         meta=request.meta,
     )
-
-
-def story_of(model_uid: str, request: PendingRequest, now: float) -> dict[str, Any]:
-    """A request's way for ``why``: JSON values, seconds since it arrived."""
-    outcome = request.error.code if request.error else ("ok" if not request.left else "cancelled")
-    return {
-        "request_id": request.id,
-        "model": model_uid,
-        "lane": request.lane,
-        "items": len(request.items),
-        "estimated_tokens": request.total_tokens,
-        "tokens": int(request.tokens.sum()),
-        "outcome": outcome,
-        "message": str(request.error) if request.error else "",
-        "seconds": now - request.arrived,
-        "shard_count": len(request.shards),
-        "shards": [
-            {**asdict(shard), "candidates": [list(candidate) for candidate in shard.candidates]} for shard in request.shards[:KEPT_SHARDS]
-        ],
-    }

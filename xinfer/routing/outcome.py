@@ -8,6 +8,18 @@ from xinfer.routing.pending import PendingItem, PendingRequest, Place, ShardTrac
 from xinfer.routing.tokens import TokenEstimator
 
 
+def mismatch(flight: Flight, result: ShardResult) -> str | None:
+    """What is wrong with the form of an answer; None if every item has its row."""
+    asked = len(flight.items)
+    rows = {len(result.values), len(result.tokens), len(result.truncated)}
+    if rows != {asked}:
+        return f"the replica answered {min(rows)} of {asked} items"
+    known = next((item.request.values for item in flight.items if item.request.values is not None), None)
+    if known is not None and known.shape[1:] != result.values.shape[1:]:
+        return f"the replica answered with rows of shape {result.values.shape[1:]} where others gave {known.shape[1:]}"
+    return None
+
+
 def deliver(flight: Flight, result: ShardResult, estimator: TokenEstimator, now: float) -> list[PendingRequest]:
     """Give each request its rows, and the estimator the true counts.
 

@@ -21,7 +21,7 @@ from xinfer.errors import (
 from xinfer.routing.fleet import Fleet
 from xinfer.routing.holding import refusal
 from xinfer.routing.load import DEFAULT_BUDGET, Flight, ReplicaLoad
-from xinfer.routing.outcome import deliver
+from xinfer.routing.outcome import deliver, mismatch
 from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest, Place
 from xinfer.routing.pick import Dice
 from xinfer.routing.queue import Group, ItemQueue
@@ -41,7 +41,7 @@ class ModelRouter:
     Args:
         hold: seconds that work waits for a replica to come back.
         call_timeout: seconds the longest call may take.
-        api_processes: live ones; they share each replica's window. May be set later.
+        api_processes: of this server; they share each replica's window.
     """
 
     def __init__(self, uid: str, *, limits: Limits, hold: float, call_timeout: float, dice: Dice, api_processes: int = 1) -> None:
@@ -156,8 +156,8 @@ class ModelRouter:
         if flight.abandoned:
             load.breaker.released()
             return
-        if isinstance(outcome, ShardResult) and len(outcome.values) != len(flight.items):
-            outcome = EngineError(f"the replica answered {len(outcome.values)} of {len(flight.items)} items")
+        if isinstance(outcome, ShardResult) and (wrong := mismatch(flight, outcome)):
+            outcome = EngineError(wrong)
         if isinstance(outcome, ShardResult):
             load.succeeded(flight, outcome)
             self._finish(deliver(flight, outcome, self.estimator, now))
