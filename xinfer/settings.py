@@ -56,7 +56,6 @@ class Timings:
     suspect: float = 6.0
     lost: float = 10.0
     settle: float = 15.0
-    route_poll: float = 20.0
     hold_for_replica: float = 30.0
     drain: float = 30.0
     stop: float = 10.0

@@ -10,7 +10,7 @@ import structlog
 from xinfer.actors.messages import ReplicaStats, WorkerUsage
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
-from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId
+from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 PROBE = 2.0
 STATS = 1.0
 LONG_POLL = 20.0
+CATCH_UP = 2.0
 RETRY_FIRST, RETRY_MOST = 0.1, 1.0
 
 
@@ -60,30 +61,60 @@ class ReplicaCalls:
         return {a.replica_id: a for a in answers if isinstance(a, ReplicaStats)}
 
 
-async def poll_routes(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
-    """Long-poll the route table for ever. While the supervisor is away, the last table stays in force."""
-    pause = RETRY_FIRST
-    while True:
-        table = known()
-        try:
-            fresh = await supervisor.routes(table.epoch, table.version, LONG_POLL)
-        except SupervisorUnreachable as error:
-            log.warning("supervisor away, serving from the last routes", reason=error.message)
-            await asyncio.sleep(pause)
-            pause = min(RETRY_MOST, 2 * pause)
-            continue
+class RouteFeed:
+    """Brings the supervisor's route table to this process, by a long poll and on demand.
+
+    Args:
+        known: the table in use.
+        update: adopts another one.
+    """
+
+    def __init__(self, supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
+        self._supervisor = supervisor
+        self._known = known
+        self._update = update
+
+    async def poll(self) -> None:
+        """Follow the table for ever. While the supervisor is away or fails, the last one stays in force."""
         pause = RETRY_FIRST
-        if fresh is not None:
-            update(fresh)
+        while True:
+            try:
+                await self._ask(LONG_POLL)
+            except XinferError as error:
+                log.warning("no news from the supervisor, serving from the last routes", reason=error.message)
+                await asyncio.sleep(pause)
+                pause = min(RETRY_MOST, 2 * pause)
+                continue
+            pause = RETRY_FIRST
+
+    async def catch_up(self) -> None:
+        """Have the table of this moment, so that what the supervisor has just said also holds for the next request here."""
+        try:
+            async with asyncio.timeout(CATCH_UP):
+                await self._ask(0.0)
+        except (XinferError, TimeoutError):
+            log.warning("the route table of this moment did not come; the poll will bring it")
+
+    async def _ask(self, wait: float) -> None:
+        table = self._known()
+        fresh = await self._supervisor.routes(table.epoch, table.version, wait)
+        if fresh is not None and self._is_news(fresh):
+            self._update(fresh)
+
+    def _is_news(self, fresh: RouteTable) -> bool:
+        """Two questions may be on their way at once: the later answer may be the older table."""
+        known = self._known()
+        return (fresh.epoch, fresh.version) > (known.epoch, known.version)
 
 
 class SupervisorControl:
     """The management port of the API (``api.ports.Control``) over the supervisor and the replicas."""
 
-    def __init__(self, supervisor: SupervisorRef, replicas: ReplicaCalls, routes: Callable[[], RouteTable]) -> None:
+    def __init__(self, supervisor: SupervisorRef, replicas: ReplicaCalls, routes: Callable[[], RouteTable], feed: RouteFeed) -> None:
         self._supervisor = supervisor
         self._replicas = replicas
         self._routes = routes
+        self._feed = feed
 
     async def snapshot(self) -> Snapshot:
         """The whole cluster."""
@@ -98,20 +129,25 @@ class SupervisorControl:
         return await self._supervisor.plan(request)
 
     async def stop(self, model_uid: ModelUid) -> None:
-        """Stop a deployment."""
+        """Stop a deployment; the next request here does not find it."""
         await self._supervisor.stop(model_uid)
+        await self._feed.catch_up()
 
     async def cancel(self, model_uid: ModelUid) -> None:
         """Cancel a launch: the same as stopping it, at whatever stage it is."""
-        await self._supervisor.stop(model_uid)
+        await self.stop(model_uid)
 
     async def wait_ready(self, model_uid: ModelUid, timeout: float) -> bool:
-        """Wait until every replica is ready, in polls short enough for a supervisor that restarts meanwhile."""
+        """Wait until every replica is ready and the next request here finds them.
+
+        It polls, so that a supervisor may restart meanwhile.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         while (left := end - loop.time()) > 0:
             try:
                 if await self._supervisor.wait_ready(model_uid, min(LONG_POLL, left)):
+                    await self._feed.catch_up()
                     return True
             except SupervisorUnreachable:
                 await asyncio.sleep(min(RETRY_MOST, left))
@@ -132,6 +168,3 @@ class SupervisorControl:
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live memory and utilisation of devices."""
         return await self._supervisor.usage()
-
-
-NO_ROUTES = RouteTable(Epoch(0), -1)
