@@ -108,7 +108,7 @@ class Invariants:
             holds = replica.phase in HOLDS_SLOT
             if holds and (replica.slot is None or replica.reserved_bytes <= 0 or not replica.epoch):
                 self._fail(f"{replica.id} is {replica.phase} without slot, charge or epoch")
-            if not holds and (replica.reserved_bytes or replica.address or replica.loaded):
+            if not holds and (replica.reserved_bytes or replica.loaded or (replica.address and replica.phase is not Phase.QUEUED)):
                 self._fail(f"{replica.id} is {replica.phase} and still charged")
             if replica.phase in {Phase.QUEUED, Phase.FAILED} and replica.slot is not None:
                 self._fail(f"{replica.id} is {replica.phase} with a slot")
@@ -144,10 +144,14 @@ class Invariants:
         if changed != (after.version != before.version) or after.version < before.version:
             self._fail(f"routes {'changed' if changed else 'are the same'} and version went from {before.version} to {after.version}")
         for model in shown.values():
+            if len({after.replicas[route.replica_id].phase for route in model.replicas}) > 1:
+                self._fail(f"routes of {model.model_uid} mix replicas that are ready with others")
             for route in model.replicas:
                 replica = after.replicas[route.replica_id]
                 if (route.replica_id, route.epoch) in self._dead:
                     self._fail(f"routes name {route.uid}, which is known to be dead")
+                if replica.phase is Phase.QUEUED and replica.slot is None:
+                    continue  # its worker is lost, not known to be dead
                 if (
                     replica.phase is not Phase.READY
                     or replica.slot is None

@@ -29,7 +29,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         store = Store.open(settings.home.store)
         stored = store.load()
         snapshot = restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
-        pool, address = await open_pool(settings.control_host, None, payload.get("port") or settings.control_port)
+        pool, address = await open_pool(settings.control_host, None, payload.get("port") or settings.control_port, "--supervisor-port")
         actor = await xo.create_actor(
             SupervisorActor,
             store,

@@ -31,21 +31,30 @@ def claim(home: Home, name: str = "") -> Identity:
     Workers that share a home (several on one machine) get ids of their own, in order, so that pins survive a restart.
 
     Raises:
-        ConfigError: the name is held by a living worker.
+        ConfigError: the name is held by a living worker, or the home cannot be written.
     """
     folder = home.root / "workers"
     names = (name,) if name else (str(i) for i in range(_MOST_WORKERS))
     for each in names:
-        place = folder / each
-        place.mkdir(parents=True, exist_ok=True)
-        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            continue
-        return Identity(_read_or_make(place / "id"), lock)
+            identity = _claim(folder / each)
+        except OSError as error:
+            raise ConfigError(f"XINFER_HOME must be writable; {folder / each} is not: {error.strerror}.", param="XINFER_HOME") from error
+        if identity is not None:
+            return identity
     raise ConfigError(f"Another worker with the same --worker-port runs with home {home.root}: choose another port or another --home.")
+
+
+def _claim(place: Path) -> Identity | None:
+    """The identity kept in ``place``, or None if a living process holds it."""
+    place.mkdir(parents=True, exist_ok=True)
+    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return Identity(_read_or_make(place / "id"), lock)
 
 
 def _read_or_make(path: Path) -> WorkerId:

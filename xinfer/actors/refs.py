@@ -83,7 +83,7 @@ class WorkerRef:
         self._actor: Any = None
 
     async def _call(self, method: str, *args: Any, timeout: float = CONTROL) -> Any:
-        what = f"Worker {self._address}"
+        what = f"The worker at {self._address}"
         try:
             if self._actor is None:
                 self._actor = await rpc.actor(self._address, WORKER_UID, DIAL, what)
@@ -129,7 +129,7 @@ class SupervisorRef:
         self._dialling = asyncio.Lock()
 
     async def _call(self, method: str, *args: Any, timeout: float = CONTROL) -> Any:
-        what = f"Supervisor at {self._address}"
+        what = f"The supervisor at {self._address}"
         try:
             if self._actor is None:
                 async with self._dialling:

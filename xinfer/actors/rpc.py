@@ -91,8 +91,8 @@ async def actor(address: Address, uid: str, timeout: float, what: str) -> Any:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{what} at {address} cannot be reached within {timeout:g} s.") from error
+        raise DeadlineExceeded(f"{what} cannot be reached within {timeout:g} s.") from error
     except OSError as error:
-        raise PeerLost(f"{what} at {address} cannot be reached ({error.strerror or error}).") from error
+        raise PeerLost(f"{what} cannot be reached ({error.strerror or error}).") from error
     writer.close()
     return await call(xo.actor_ref(uid, address=address), timeout, what)

@@ -226,11 +226,13 @@ class SupervisorActor(xo.StatelessActor):
         """True once every replica is READY; False after ``wait`` seconds.
 
         Raises:
-            ModelNotFound: it was stopped meanwhile; LaunchFailed: a replica has given up, with its reason.
+            ModelNotFound: there is none, or it was stopped meanwhile; LaunchFailed: a replica has given up, with its reason.
         """
         self._deployment(model_uid)
         await self._until(lambda: self._settled(model_uid), wait)
-        deployment = self._deployment(model_uid)
+        deployment = self._snapshot.deployments.get(model_uid)
+        if deployment is None or not deployment.demands:
+            raise ModelNotFound(f"Model {model_uid} was stopped before it was ready.", param="model_uid")
         mine = [r for r in self._snapshot.replicas.values() if r.model_uid == model_uid]
         failed = next((r for r in mine if r.phase is Phase.FAILED), None)
         if failed is not None:

@@ -52,7 +52,7 @@ async def _open(settings: WorkerSettings, token: str, n: int) -> tuple[Any, Any,
     fixed = settings.port + n if settings.port else 0
     identity = claim(settings.home, f"port-{fixed}" if fixed else "")
     inventory = open_inventory(settings, identity.worker_id, os.environ)
-    pool, address = await open_pool(settings.host, settings.port_range, fixed)
+    pool, address = await open_pool(settings.host, settings.port_range, fixed, "--worker-port")
     me = Worker(
         id=identity.worker_id,
         address=address,

@@ -59,6 +59,7 @@ class Replica:
         epoch: of this life; the actor's uid is ``id@epoch``.
         slot: where it is bound; None while QUEUED or FAILED.
         reserved_bytes: charged on each device of the slot.
+        address: of its actor; one that is QUEUED because its worker is lost keeps it, as it may serve on unseen.
         loaded: True once the reservation is the measured figure.
         reports: what the process itself says of its devices.
         crashes: unix times of recent crashes, oldest first.

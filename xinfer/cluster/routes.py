@@ -34,7 +34,7 @@ class ModelRoutes:
     """One deployment as routes show it.
 
     Attributes:
-        replicas: READY ones only.
+        replicas: READY ones; while there is none, those whose worker is lost.
         starting: replicas on their way to READY or in back-off.
         was_ready: some replica of this deployment has been ready before; then requests are held, not refused.
         failed: the reason, if every replica has given up.

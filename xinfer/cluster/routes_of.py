@@ -54,14 +54,12 @@ def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: 
 
 
 def _routes(replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> tuple[Route, ...]:
-    """Ready replicas on live workers; those on suspect workers only while there is no other."""
+    """Ready replicas on live workers; those on suspect workers, then those whose worker is lost, only while there is no other."""
     live: list[Route] = []
     suspect: list[Route] = []
+    lost: list[Route] = []
     for replica in replicas:
-        if replica.phase is not Phase.READY or replica.slot is None or replica.address is None:
-            continue
-        worker = workers.get(replica.slot.worker_id)
-        if worker is None or worker.state is WorkerState.LOST:
+        if replica.address is None:
             continue
         route = Route(
             replica_id=replica.id,
@@ -70,7 +68,11 @@ def _routes(replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> 
             address=replica.address,
             speed=replica.speed,
             budget_tokens=replica.budget_tokens,
-            slot=slot_text(replica.slot, workers),
+            slot="" if replica.slot is None else slot_text(replica.slot, workers),
         )
-        (suspect if worker.state is WorkerState.SUSPECT else live).append(route)
-    return tuple(live or suspect)
+        worker = workers.get(replica.slot.worker_id) if replica.slot is not None else None
+        if replica.phase is Phase.QUEUED and replica.slot is None:
+            lost.append(route)
+        elif replica.phase is Phase.READY and worker is not None and worker.state is not WorkerState.LOST:
+            (suspect if worker.state is WorkerState.SUSPECT else live).append(route)
+    return tuple(live or suspect or lost)

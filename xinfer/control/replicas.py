@@ -82,7 +82,7 @@ def ended(draft: Draft, event: ReplicaEnded) -> None:
     _credit(draft, replica)
     if replica.phase is Phase.QUEUED:
         # Written off with its worker, and now known to be dead: nothing is left to adopt.
-        draft.put(replace(replica, epoch=draft.new_epoch()))
+        draft.put(replace(replica, epoch=draft.new_epoch(), address=None))
     elif replica.phase in LEAVING:
         draft.drop(replica)
     elif replica.phase in STARTING or replica.phase is Phase.READY:
@@ -139,7 +139,7 @@ def fail(draft: Draft, replica: Replica, error: str, code: str, stderr_tail: str
 
 def requeue(draft: Draft, replica: Replica, **changes: Any) -> None:
     """Back to waiting for a slot, with ``changes`` to other fields."""
-    after = move(replica, Phase.QUEUED, draft.now, slot=None, **_NOWHERE, **changes)
+    after = move(replica, Phase.QUEUED, draft.now, **{"slot": None, **_NOWHERE, **changes})
     if after is not None:
         draft.put(after)
 

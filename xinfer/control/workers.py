@@ -89,7 +89,9 @@ def write_off(draft: Draft, worker: Worker, *, dead: bool) -> None:
     """Every replica of a worker waits for a slot again.
 
     Args:
-        dead: their processes are known to have ended; otherwise they may come back with their worker and be adopted.
+        dead: their processes are known to have ended; otherwise they may come back with their worker and be adopted, and
+            those that served keep their address: routes fall back on it while nobody else serves the model, as a silent
+            worker is no dead replica.
     """
     for replica in list(draft.on_worker(worker.id)):
         if replica.phase in LEAVING:
@@ -97,7 +99,9 @@ def write_off(draft: Draft, worker: Worker, *, dead: bool) -> None:
         elif replica.phase in HOLDS_SLOT or (dead and replica.phase is Phase.BACKOFF):
             epoch = draft.new_epoch() if dead else replica.epoch
             retry_at = replica.retry_at if replica.phase is Phase.BACKOFF else draft.now
-            requeue(draft, replica, epoch=epoch, retry_at=retry_at, error=f"Its worker {worker.address} is {'gone' if dead else 'lost'}.")
+            address = replica.address if replica.phase is Phase.READY and not dead else None
+            error = f"Its worker {worker.address} is {'gone' if dead else 'lost'}."
+            requeue(draft, replica, epoch=epoch, retry_at=retry_at, address=address, error=error)
 
 
 def _just_asked_for(draft: Draft, replica: Replica) -> bool:

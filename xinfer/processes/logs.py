@@ -57,6 +57,9 @@ def _drop(logger: Any, name: str, event: Any) -> Any:
 
 
 def _rendered() -> list[Any]:
+    """Tracebacks never show variables: among them are the cluster token and the texts of requests."""
     if os.environ.get("XINFER_LOG_JSON", "") not in ("", "0"):
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ)]
+        frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]

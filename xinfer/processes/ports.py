@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock = _bind(host, port)
     except OSError as error:
-        raise _explain(error, host, port) from error
+        raise explain(error, host, port) from error
     sock.listen(_BACKLOG)
     sock.set_inheritable(True)
     return sock
@@ -57,7 +57,7 @@ def _probe(host: str, port: int) -> int:
         with _bind(host, port) as sock:
             return int(sock.getsockname()[1])
     except OSError as error:
-        raise _explain(error, host, port, name_holder=False) from error
+        raise explain(error, host, port, name_holder=False) from error
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -75,16 +75,17 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _explain(error: OSError, host: str, port: int, name_holder: bool = True) -> ConfigError:
+def explain(error: OSError, host: str, port: int, flag: str = "--port", *, name_holder: bool = True) -> ConfigError:
+    """Why ``port``, given by ``flag``, cannot be listened on, and what would help."""
     if error.errno == errno.EADDRINUSE:
         holder = _holder(port) if name_holder else ""
-        message, param = f"--port {port} on {host} is in use{holder}: stop that process or choose another port.", "--port"
+        message, param = f"{flag} {port} on {host} is in use{holder}: stop that process or choose another port.", flag
     elif error.errno == errno.EACCES:
-        message, param = f"--port {port} is not allowed for this user: choose one above 1023.", "--port"
+        message, param = f"{flag} {port} is not allowed for this user: choose one above 1023.", flag
     elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         message, param = f"--host {host} must be an address of this machine.", "--host"
     else:
-        message, param = f"--host {host} --port {port} cannot be listened on: {error.strerror}.", "--host"
+        message, param = f"--host {host} {flag} {port} cannot be listened on: {error.strerror}.", "--host"
     return ConfigError(message, param=param, errno=error.errno)
 
 

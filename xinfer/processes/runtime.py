@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import uvloop
 
 from xinfer.processes.logs import configure_logging
+
+logger = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -31,7 +35,17 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]], log_level: str =
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, stop.set)
+        loop.set_exception_handler(_unheard)
         return await main(stop) or 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited. Of a lost link, each caller has its own failure already; the transport's further ones say nothing new."""
+    error = context.get("exception")
+    if isinstance(error, ConnectionError | EOFError) or type(error).__module__.startswith("xoscar."):
+        logger.debug("link lost: %s", error)
+    else:
+        loop.default_exception_handler(context)

@@ -61,6 +61,14 @@ def test_a_suspect_worker_serves_only_while_nobody_else_does() -> None:
     assert [r.replica_id for r in routes([a, b], [on_b]).replicas] == ["m-1"]
 
 
+def test_replicas_whose_worker_is_lost_serve_only_while_nobody_else_does() -> None:
+    lost = replica("m", 0, None, phase=Phase.QUEUED)
+    a, b = worker("a"), worker("b", state=WorkerState.SUSPECT)
+    assert [r.uid for r in routes([a], [lost]).replicas] == ["m-0@1"]
+    assert [r.replica_id for r in routes([b], [lost, replica("m", 1, slot("b", 0))]).replicas] == ["m-1"]
+    assert routes([a], [replica("m", 0, None, phase=Phase.QUEUED, address=None)]).replicas == ()
+
+
 def test_failed_only_once_all_have_given_up() -> None:
     gone = replica("m", 0, phase=Phase.FAILED, error="out of luck")
     assert routes([], [gone]).failed == "out of luck"

@@ -64,6 +64,23 @@ def test_silence_makes_a_worker_suspect_then_lost() -> None:
     assert must_rejoin(cluster.snapshot, A, cluster.snapshot.workers[A].epoch)
 
 
+def test_replicas_of_lost_workers_are_routed_to_while_nobody_else_serves() -> None:
+    cluster = Cluster(worker("a"), worker("b")).launched(TWO)
+    lives = {r.id: (r.epoch, r.address) for r in cluster.snapshot.replicas.values()}
+    silent(cluster, "b")
+    silent(cluster)
+    assert {r.phase for r in cluster.snapshot.replicas.values()} == {Phase.QUEUED}
+    routes = route_table(cluster.snapshot).models[M].replicas
+    assert {r.replica_id: (r.epoch, r.address) for r in routes} == lives
+    known = cluster.replica("m-0")
+    version = cluster.snapshot.version
+    cluster.do(ReplicaEnded(known.id, known.epoch, code=-9))
+    assert [r.replica_id for r in route_table(cluster.snapshot).models[M].replicas] == ["m-1"]
+    assert cluster.snapshot.version == version + 1
+    cluster.do(WorkerJoined(worker("b"), ()))
+    assert route_table(cluster.snapshot).models[M].replicas == ()
+
+
 def test_a_suspect_worker_that_beats_is_alive_again() -> None:
     cluster = Cluster(worker("a"))
     silent(cluster, seconds=7)

@@ -8,6 +8,8 @@ import os
 import signal
 
 import pytest
+import structlog
+from xoscar.errors import ServerClosed
 
 from xinfer.errors import ConfigError
 from xinfer.processes.logs import configure_logging
@@ -46,3 +48,44 @@ def test_log_levels() -> None:
             configure_logging("loud")
     finally:
         logging.getLogger().setLevel(before)
+
+
+@pytest.mark.parametrize("as_json", ["0", "1"])
+def test_tracebacks_show_no_variables(as_json: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("XINFER_LOG_JSON", as_json)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def fail(token: str) -> None:
+        raise ValueError("three wheels")
+
+    try:
+        configure_logging("info")
+        try:
+            fail("a-" + "secret")
+        except ValueError:
+            structlog.get_logger("tests").exception("it failed")
+            logging.getLogger("tests").exception("it failed")
+    finally:
+        root.handlers[:], root.level = before
+    shown = capsys.readouterr().err
+    assert shown.count("three wheels") >= 2
+    assert "a-secret" not in shown
+
+
+def test_a_lost_link_that_nobody_awaits_is_no_news_but_other_errors_are(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        for error in (ServerClosed("Remote server closed"), ConnectionResetError("reset"), ValueError("three wheels")):
+            loop.call_exception_handler({"message": "Future exception was never retrieved", "exception": error})
+
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        assert run(main) == 0
+    finally:
+        root.handlers[:], root.level = before
+    shown = capsys.readouterr().err
+    assert "three wheels" in shown
+    assert "closed" not in shown
+    assert "reset" not in shown

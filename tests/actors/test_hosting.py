@@ -1,0 +1,69 @@
+"""Starts that cannot begin or are taken back: a reason every time, a free slot, no ghost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.actors.conftest import Stage
+from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.ledger import usage
+from xinfer.cluster.replica import Phase, Replica
+from xinfer.errors import ModelNotFound
+from xinfer.schemas.launch import LaunchRequest
+
+
+def request(model: Path, uid: str = "ce") -> LaunchRequest:
+    return LaunchRequest(model_path=str(model), model_type="rerank", model_uid=uid, model_engine="onnxruntime")
+
+
+async def only(stage: Stage, *phases: Phase) -> Replica:
+    """The one replica, once it is in one of ``phases``."""
+    async with asyncio.timeout(30):
+        while True:
+            (replica,) = (await stage.snapshot()).replicas.values()
+            if replica.phase in phases:
+                return replica
+            await asyncio.sleep(0.02)
+
+
+async def test_a_process_that_cannot_be_started_is_told_with_its_reason(stage: Stage, reranker_onnx: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "home" / "logs"
+    logs.parent.mkdir(parents=True, exist_ok=True)
+    logs.write_text("not a folder")
+    await stage.supervisor.launch(request(reranker_onnx))
+    replica = await only(stage, Phase.BACKOFF, Phase.FAILED)
+    assert "could not be started" in replica.error
+    assert str(logs) in replica.error
+    logs.unlink()
+    await stage.supervisor.stop(ModelUid("ce"))
+    again = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(again, 60)
+
+
+async def test_what_nobody_foresaw_is_told_with_its_text(stage: Stage, reranker_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(uuids: object) -> dict[str, str]:
+        raise RuntimeError("three wheels")
+
+    monkeypatch.setattr(stage.inventory, "environment", fail)
+    await stage.supervisor.launch(request(reranker_onnx))
+    replica = await only(stage, Phase.BACKOFF, Phase.FAILED)
+    assert "RuntimeError: three wheels" in replica.error
+
+
+@pytest.mark.parametrize("phases", [{Phase.SPAWNING}, {Phase.FETCHING, Phase.LOADING, Phase.WARMING}], ids=["spawning", "loading"])
+async def test_a_stop_during_the_start_leaves_no_process_and_tells_who_waits(stage: Stage, reranker_onnx: Path, phases: set[Phase]) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    waiting = asyncio.create_task(stage.supervisor.wait_ready(uid, 60))
+    replica = await only(stage, *phases)
+    await stage.supervisor.stop(uid)
+    with pytest.raises(ModelNotFound, match="stopped before it was ready"):
+        await waiting
+    snapshot = await stage.snapshot()
+    assert not snapshot.replicas
+    index = usage(snapshot)
+    assert all(index.reserved(d.uuid) == 0 for d in stage.inventory.devices)
+    assert replica.pid is None or not psutil.pid_exists(replica.pid)
