@@ -11,7 +11,7 @@ from xinfer.api import errors
 from xinfer.api.meter import Meter, Metered
 from xinfer.api.ports import Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
-from xinfer.api.routes import catalog, cluster, embeddings, health, models, plan, requests, rerank
+from xinfer.api.routes import catalog, cluster, docs, embeddings, health, models, plan, requests, rerank
 from xinfer.settings import Limits, Timings
 
 ABOUT = """Serve models on many GPUs and many machines.
@@ -41,11 +41,13 @@ def create_app(
         timings: ``load`` bounds how long a launch request waits.
         siblings: other API processes, asked for the story of a request and to abort one.
     """
-    app = FastAPI(title="xinfer", version=version, redirect_slashes=False)
+    app = FastAPI(title="xinfer", version=version, redirect_slashes=False, docs_url=None, redoc_url=None)
     app.state.service = Service(inference, control, limits, timings or Timings(), version, supervisor_address, time.monotonic(), siblings)
     app.state.meter = Meter()
-    for room in (rerank, embeddings, models, plan, cluster, catalog, requests, health):
+    rooms = (rerank, embeddings, models, plan, cluster, catalog, requests, health, docs)
+    for room in rooms:
         app.include_router(room.router)
+    app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])
     errors.install(app)
     app.add_middleware(Metered, meter=app.state.meter)
     app.add_middleware(errors.Border, new_id=lambda: uuid.uuid4().hex)

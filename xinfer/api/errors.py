@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import orjson
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xinfer.api.sentences import from_errors
@@ -22,6 +24,8 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 _TEI_TYPES: dict[int, Literal["Overloaded", "Unhealthy"]] = {429: "Overloaded", 503: "Unhealthy"}
 TEI = "tei"
 """Set in a request's scope by routes that answer in the shape of text-embeddings-inference."""
+ASKED = "xinfer.asked"
+"""In the scope of a HEAD that is answered as GET: what was asked."""
 
 
 class MethodNotAllowed(XinferError):
@@ -96,14 +100,27 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if status == 404:
         return error_response(NotFound(f"There is no path {path[:200]}; see /openapi.json."), request.scope)
     if status == 405:
-        allow = (getattr(error, "headers", None) or {}).get("Allow", "")
-        methods = f"; it takes {allow}" if allow else ""
-        return error_response(MethodNotAllowed(f"{path[:200]} does not take {request.method}{methods}.", allow=allow), request.scope)
+        methods: Methods = request.app.state.methods
+        allow = ", ".join(methods.of(path)) or (getattr(error, "headers", None) or {}).get("Allow", "")
+        asked = request.scope.get(ASKED, request.method)
+        return error_response(MethodNotAllowed(f"{path[:200]} does not take {asked}; it takes {allow}.", allow=allow), request.scope)
     return error_response(HttpError(str(getattr(error, "detail", error))), request.scope, status)
 
 
+class Methods:
+    """Which methods a path takes, over all routes: the framework names only those of the first that matches."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        self._routes = [r for r in routes if isinstance(r, Route)]
+
+    def of(self, path: str) -> list[str]:
+        """In alphabetical order; HEAD wherever GET is."""
+        found = {m for r in self._routes if r.path_regex.match(path) for m in r.methods or ()}
+        return sorted(found | {"HEAD"} if "GET" in found else found)
+
+
 class Border:
-    """Outermost layer: the request's id in and out, and the last stop of every unexpected exception."""
+    """Outermost layer: the request's id in and out, HEAD answered as GET without its body, and the last stop of unexpected exceptions."""
 
     def __init__(self, app: ASGIApp, new_id: Any) -> None:
         self.app = app
@@ -114,14 +131,16 @@ class Border:
             await self.app(scope, receive, send)
             return
         name = scope["request_id"] = self._request_id(scope)
-        begun = False
+        begun, bodiless = False, scope["method"] == "HEAD"
+        if bodiless:
+            scope = {**scope, "method": "GET", ASKED: "HEAD"}
 
         async def sending(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
                 message.setdefault("headers", []).append((b"x-request-id", name.encode("latin-1")))
-            await send(message)
+            await send({**message, "body": b""} if bodiless and "body" in message else message)
 
         try:
             await self.app(scope, receive, sending)

@@ -16,6 +16,9 @@ from xinfer.schemas.models import AddReplicasRequest
 NEAR = 0.75
 """From this similarity (difflib) on, an unknown field is taken for a misspelt known one."""
 
+RESERVED = frozenset({"instances"})
+"""Uids that ``/v1/models/{uid}`` could not reach."""
+
 M = TypeVar("M", bound=BaseModel)
 _COUNTS = ("replica", "n_gpu", "n_worker", "min_replica", "max_replica")
 
@@ -33,6 +36,8 @@ def launch_request(data: Any) -> LaunchRequest:
     refuse_misspelt(extra, LaunchRequest)
     _check_counts(known)
     request = parse(LaunchRequest, known)
+    if request.model_uid in RESERVED:
+        raise InvalidRequest(f"model_uid must not be {request.model_uid}: that is a path of its own under /v1/models.", param="model_uid")
     for name in extra:
         if name in request.options:
             raise InvalidRequest(f"{name} must be given once, at top level or in options.", param=name)

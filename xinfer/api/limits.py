@@ -14,13 +14,20 @@ from starlette.requests import ClientDisconnect
 
 from xinfer.api.ports import Lane, Service
 from xinfer.api.sentences import invalid
-from xinfer.errors import Cancelled, InvalidRequest, PayloadTooLarge
+from xinfer.errors import Cancelled, InvalidRequest, PayloadTooLarge, XinferError
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 DISCARD = 4
 """A body over the limit is read on and thrown away up to this many times the limit, so that the client sees the answer."""
+
+
+class UnsupportedMedia(XinferError):
+    """The body comes in an encoding that is not read here."""
+
+    code = "unsupported_media_type"
+    http_status = 415
 
 
 def service(request: Request) -> Service:
@@ -63,9 +70,15 @@ async def read_json(request: Request) -> Any:
     """The body as JSON, whatever content type it claims.
 
     Raises:
-        InvalidRequest: not JSON, not UTF-8, or half of a surrogate pair in a string.
+        InvalidRequest: empty, not JSON, not UTF-8, or half of a surrogate pair in a string.
+        UnsupportedMedia: the body is compressed.
     """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMedia(f"Content-Encoding must be left out: {encoding[:40]} bodies are not taken.", param="Content-Encoding")
     body = await read_body(request, service(request).limits.body_bytes)
+    if not body.strip():
+        raise InvalidRequest("The body must be a JSON object; it is empty.", param="body")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 from xinfer.schemas.errors import ErrorBody
+from xinfer.schemas.tei import TeiError
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _REF = "#/components/schemas/{model}"
@@ -43,6 +44,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorBody, "description": "The server is; 503 and 429 carry Retry-After."},
 }
 """Documented for every route."""
+TEI_ERRORS: dict[int | str, dict[str, Any]] = {status: {**said, "model": TeiError | ErrorBody} for status, said in ERRORS.items()}
+"""Of routes that answer in the shape of text-embeddings-inference, except where the path or the method is wrong."""
 
 
 def describe(app: FastAPI, title: str, version: str, description: str) -> None:

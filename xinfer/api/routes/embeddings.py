@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from xinfer.api.errors import TEI
 from xinfer.api.limits import parse, read, read_json, service, within
-from xinfer.api.reply import ERRORS, body_of, json_reply
+from xinfer.api.reply import ERRORS, TEI_ERRORS, body_of, json_reply
 from xinfer.api.routes.infer import only_model, refuse_truncated, run, target
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import ModelSpec, ModelType
@@ -50,7 +50,11 @@ async def embeddings(request: Request) -> Response:
 
 
 @router.post(
-    "/embed", response_model=list[list[float]], openapi_extra=body_of(TeiEmbedRequest), summary="Embed (text-embeddings-inference)"
+    "/embed",
+    response_model=list[list[float]],
+    responses=TEI_ERRORS,
+    openapi_extra=body_of(TeiEmbedRequest),
+    summary="Embed (text-embeddings-inference)",
 )
 async def embed(request: Request) -> Response:
     """A bare list of vectors; the model is ``?model=`` or the only one."""

@@ -32,7 +32,12 @@ async def readyz(request: Request) -> Response:
     return json_reply({"status": "ready"})
 
 
-@router.get("/metrics", response_model=str, summary="Prometheus metrics")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format."}},
+    summary="Prometheus metrics",
+)
 async def metrics(request: Request) -> Response:
     """Of this process and of every replica that answers."""
     it = service(request)

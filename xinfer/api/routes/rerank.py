@@ -11,7 +11,7 @@ from starlette.responses import Response
 from xinfer.api.errors import TEI
 from xinfer.api.limits import parse, read_json, request_id, service, within
 from xinfer.api.ports import Result
-from xinfer.api.reply import ERRORS, body_of, json_reply
+from xinfer.api.reply import ERRORS, TEI_ERRORS, body_of, json_reply
 from xinfer.api.routes.infer import best_first, only_model, refuse_truncated, run, target
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import ModelSpec, ModelType
@@ -36,6 +36,7 @@ async def rerank_v2(request: Request) -> Response:
 @router.post(
     "/rerank",
     response_model=RerankReply | list[TeiRank],
+    responses=TEI_ERRORS,
     openapi_extra=body_of(RerankRequest, TeiRerankRequest),
     summary="Rank documents; with texts instead of documents as text-embeddings-inference does",
 )
