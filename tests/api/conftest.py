@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from tests.api.fakes import FakeControl, FakeInference, ports
 from xinfer.api.app import create_app
+from xinfer.api.protocol import Http
 from xinfer.settings import Limits
 
 LIMITS = Limits(body_bytes=200_000, documents=1000)
@@ -58,7 +59,7 @@ def server() -> Iterator[Server]:
             await super().startup()
             started.set()
 
-    it = Told(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", http="httptools"))
+    it = Told(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", http=Http, ws="none"))
     thread = threading.Thread(target=it.run, daemon=True)
     thread.start()
     assert started.wait(20)

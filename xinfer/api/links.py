@@ -61,60 +61,50 @@ class ReplicaCalls:
         return {a.replica_id: a for a in answers if isinstance(a, ReplicaStats)}
 
 
-class RouteFeed:
-    """Brings the supervisor's route table to this process, by a long poll and on demand.
-
-    Args:
-        known: the table in use.
-        update: adopts another one.
-    """
-
-    def __init__(self, supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
-        self._supervisor = supervisor
-        self._known = known
-        self._update = update
-
-    async def poll(self) -> None:
-        """Follow the table for ever. While the supervisor is away or fails, the last one stays in force."""
-        pause = RETRY_FIRST
-        while True:
-            try:
-                await self._ask(LONG_POLL)
-            except XinferError as error:
-                log.warning("no news from the supervisor, serving from the last routes", reason=error.message)
-                await asyncio.sleep(pause)
-                pause = min(RETRY_MOST, 2 * pause)
-                continue
-            pause = RETRY_FIRST
-
-    async def catch_up(self) -> None:
-        """Have the table of this moment, so that what the supervisor has just said also holds for the next request here."""
+async def poll_routes(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
+    """Long-poll the route table for ever. While the supervisor is away or fails, the last table stays in force."""
+    pause = RETRY_FIRST
+    while True:
         try:
-            async with asyncio.timeout(CATCH_UP):
-                await self._ask(0.0)
-        except (XinferError, TimeoutError):
-            log.warning("the route table of this moment did not come; the poll will bring it")
+            await _ask_routes(supervisor, known, update, LONG_POLL)
+        except XinferError as error:
+            log.warning("no news from the supervisor, serving from the last routes", reason=error.message)
+            await asyncio.sleep(pause)
+            pause = min(RETRY_MOST, 2 * pause)
+            continue
+        pause = RETRY_FIRST
 
-    async def _ask(self, wait: float) -> None:
-        table = self._known()
-        fresh = await self._supervisor.routes(table.epoch, table.version, wait)
-        if fresh is not None and self._is_news(fresh):
-            self._update(fresh)
 
-    def _is_news(self, fresh: RouteTable) -> bool:
-        """Two questions may be on their way at once: the later answer may be the older table."""
-        known = self._known()
-        return (fresh.epoch, fresh.version) > (known.epoch, known.version)
+async def catch_up(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
+    """Have the table of this moment, so that what the supervisor has just said also holds for the next request here."""
+    try:
+        async with asyncio.timeout(CATCH_UP):
+            await _ask_routes(supervisor, known, update, 0.0)
+    except (XinferError, TimeoutError):
+        log.warning("the route table of this moment did not come; the poll will bring it")
+
+
+async def _ask_routes(
+    supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None], wait: float
+) -> None:
+    table = known()
+    fresh = await supervisor.routes(table.epoch, table.version, wait)
+    table = known()
+    # Two questions may be on their way at once: the later answer may be the older table.
+    if fresh is not None and (fresh.epoch, fresh.version) > (table.epoch, table.version):
+        update(fresh)
 
 
 class SupervisorControl:
     """The management port of the API (``api.ports.Control``) over the supervisor and the replicas."""
 
-    def __init__(self, supervisor: SupervisorRef, replicas: ReplicaCalls, routes: Callable[[], RouteTable], feed: RouteFeed) -> None:
+    def __init__(
+        self, supervisor: SupervisorRef, replicas: ReplicaCalls, routes: Callable[[], RouteTable], update: Callable[[RouteTable], None]
+    ) -> None:
         self._supervisor = supervisor
         self._replicas = replicas
         self._routes = routes
-        self._feed = feed
+        self._update = update
 
     async def snapshot(self) -> Snapshot:
         """The whole cluster."""
@@ -131,7 +121,7 @@ class SupervisorControl:
     async def stop(self, model_uid: ModelUid) -> None:
         """Stop a deployment; the next request here does not find it."""
         await self._supervisor.stop(model_uid)
-        await self._feed.catch_up()
+        await catch_up(self._supervisor, self._routes, self._update)
 
     async def cancel(self, model_uid: ModelUid) -> None:
         """Cancel a launch: the same as stopping it, at whatever stage it is."""
@@ -147,7 +137,7 @@ class SupervisorControl:
         while (left := end - loop.time()) > 0:
             try:
                 if await self._supervisor.wait_ready(model_uid, min(LONG_POLL, left)):
-                    await self._feed.catch_up()
+                    await catch_up(self._supervisor, self._routes, self._update)
                     return True
             except SupervisorUnreachable:
                 await asyncio.sleep(min(RETRY_MOST, left))

@@ -20,6 +20,7 @@ from xinfer.api.actor import ApiActor
 from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
+from xinfer.api.protocol import Http
 from xinfer.cluster.ids import Address
 from xinfer.cluster.routes import RouteTable
 from xinfer.processes import runtime
@@ -40,12 +41,12 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         calls = ReplicaCalls()
         dispatcher = Dispatcher(calls, limits=settings.limits, timings=settings.timings, api_processes=settings.api_processes)
         await xo.create_actor(ApiActor, dispatcher, address=address, uid=API_UID)
-        control = SupervisorControl(supervisor, calls, dispatcher.routes)
 
         def update(table: RouteTable) -> None:
             dispatcher.update_routes(table)
             calls.keep(table)
 
+        control = SupervisorControl(supervisor, calls, dispatcher.routes, update)
         polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update), name="route poll")
         app = create_app(
             dispatcher,
@@ -83,7 +84,8 @@ class _Server(uvicorn.Server):
 async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Http,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
