@@ -192,3 +192,14 @@ async def test_models_that_were_stopped_leave_nothing(dispatcher: Dispatcher, fa
         assert right(await dispatcher.run(uid, docs(2), request_id=str(number)), docs(2))
     await turn()
     assert set(dispatcher.stats()["models"]) == {"m49"}
+
+
+async def test_while_the_last_replica_drains_new_work_is_refused_at_once(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+    dispatcher.update_routes(table(route("a")))
+    runs = asyncio.create_task(dispatcher.run(M, docs(2)))
+    await fakes.until(lambda: len(fakes.calls) == 1)
+    dispatcher.update_routes(table(version=2))  # the deployment is still there, without anything that starts
+    with pytest.raises(ModelNotFound, match="being stopped"):
+        await dispatcher.run(M, docs(2))
+    fakes.calls[0].ok()
+    assert right(await runs, docs(2))

@@ -21,6 +21,8 @@ def refusal(uid: str, routes: ModelRoutes | None, was_ready: bool, waited: float
         return ModelNotFound(f"model {uid!r} was stopped", param="model")
     if routes.failed and not routes.starting:
         return Unavailable(f"model {uid!r} has failed: {routes.failed}", retry_after=FAILED_RETRY)
+    if not routes.replicas and not routes.starting:  # its replicas drain, and no other will come
+        return ModelNotFound(f"model {uid!r} is being stopped", param="model")
     if not was_ready:
         return ModelLoading(f"model {uid!r} is still loading; ask again when it is ready", retry_after=LOADING_RETRY)
     if waited >= hold:
