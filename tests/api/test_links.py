@@ -13,13 +13,13 @@ from xinfer.api import links
 from xinfer.api.links import ReplicaCalls, poll_routes
 from xinfer.cluster.ids import Epoch
 from xinfer.cluster.routes import RouteTable
-from xinfer.errors import EngineError, SupervisorUnreachable, XinferError
+from xinfer.errors import EngineError, SupervisorUnreachable
 
 
 class FakeSupervisor:
     """Answers the poll with what the test has laid out; waits for ever once that is used up."""
 
-    def __init__(self, *answers: RouteTable | XinferError | None) -> None:
+    def __init__(self, *answers: RouteTable | Exception | None) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[Epoch, int]] = []
         self.used_up = asyncio.Event()
@@ -30,7 +30,7 @@ class FakeSupervisor:
             self.used_up.set()
             await asyncio.Event().wait()
         answer = self.answers.pop(0)
-        if isinstance(answer, XinferError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -39,13 +39,13 @@ async def test_the_poll_outlives_every_failure_of_the_supervisor(monkeypatch: py
     monkeypatch.setattr(links, "RETRY_FIRST", 0.001)
     known = [RouteTable()]
     first, second = table(route("a"), version=1), table(route("b"), version=2)
-    supervisor = FakeSupervisor(first, SupervisorUnreachable("away"), EngineError("of another kind"), None, second)
+    supervisor = FakeSupervisor(first, SupervisorUnreachable("away"), EngineError("of another kind"), ValueError("a bug"), None, second)
     polling = asyncio.create_task(poll_routes(cast(SupervisorRef, supervisor), lambda: known[-1], known.append))
     async with asyncio.timeout(5):
         await supervisor.used_up.wait()
     polling.cancel()
     assert known[1:] == [first, second]
-    assert [version for _, version in supervisor.asked] == [-1, 1, 1, 1, 1, 2]
+    assert [version for _, version in supervisor.asked] == [-1, 1, 1, 1, 1, 1, 2]
 
 
 async def test_references_live_as_long_as_their_replicas() -> None:

@@ -67,12 +67,14 @@ async def poll_routes(supervisor: SupervisorRef, known: Callable[[], RouteTable]
     while True:
         try:
             await _ask_routes(supervisor, known, update, LONG_POLL)
+            pause = RETRY_FIRST
+            continue
         except XinferError as error:
             log.warning("no news from the supervisor, serving from the last routes", reason=error.message)
-            await asyncio.sleep(pause)
-            pause = min(RETRY_MOST, 2 * pause)
-            continue
-        pause = RETRY_FIRST
+        except Exception:  # without the poll this process would serve from old routes for ever
+            log.exception("the route poll broke off")
+        await asyncio.sleep(pause)
+        pause = min(RETRY_MOST, 2 * pause)
 
 
 async def catch_up(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
