@@ -146,3 +146,14 @@ def test_supervisor_and_api_processes_map_no_torch(two_workers: Cluster) -> None
         for process in command.tree():
             mapped = {os.path.basename(m.path) for m in process.memory_maps()}
             assert not any("torch" in m for m in mapped), (process.cmdline(), mapped)
+
+
+def test_thirty_simulated_workers_in_one_process(cluster: Cluster, reranker_onnx: Path) -> None:
+    cluster.supervisor()
+    command = cluster.begin("xinfer-worker", "-e", cluster.url, "--simulate-gpus", "8x24GiB", "--simulate-workers", "30")
+    cluster.wait_workers(30, command)
+    workers = cluster.slots()["workers"]
+    assert len({w["worker_id"] for w in workers}) == len({w["address"] for w in workers}) == 30
+    assert len({d["uuid"] for w in workers for d in w["devices"]}) == 240
+    plan = json.loads(cluster.run("plan", "-t", "rerank", "-mp", str(reranker_onnx), "-u", "all", "-r", "240", "--json").stdout)
+    assert len({r["slot"] for r in plan["replicas"]}) == 240
