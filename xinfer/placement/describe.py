@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xinfer.cluster.deployment import Deployment
-from xinfer.cluster.routes_of import slot_text as slot_text
+from xinfer.cluster.routes_of import slot_text
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.placement.plan import NoFitting, Placed, Plan
 from xinfer.schemas.launch import PlannedReplica, PlanReply, RefusedSlot

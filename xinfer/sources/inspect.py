@@ -39,11 +39,6 @@ def inspect(path: Path) -> ModelFiles:
         raise ModelNotFound(f"model_path {str(path)!r} cannot be read by the worker: {error.strerror}", param="model_path") from error
 
 
-def weight_bytes(path: Path) -> int:
-    """Bytes of the PyTorch weights that would be loaded from the folder, 0 if there are none."""
-    return _total(path, weight_files(file_names(path)))
-
-
 def file_names(path: Path) -> list[str]:
     """Relative POSIX paths of the files in the folder, sorted; links are followed to files, not to folders."""
     found: list[str] = []

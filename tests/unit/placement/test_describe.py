@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.nouns import GIB, deployment, replica, slot, snapshot, worker
 from xinfer.cluster.deployment import Demand
-from xinfer.placement.describe import plan_reply, slot_text
+from xinfer.placement.describe import plan_reply
 from xinfer.placement.plan import plan_launch
 
 
@@ -35,7 +35,3 @@ def test_what_does_not_fit_plans_nothing_and_says_why() -> None:
     assert reply.replicas == []
     assert len(reply.refused) == 1
     assert reply.reason.startswith("replica: only 1 of 2 fit now")
-
-
-def test_slots_read_the_same_here_as_in_routes() -> None:
-    assert slot_text(slot("a", 1), snapshot([worker("a")]).workers) == "10.0.0.1:24002@1"
