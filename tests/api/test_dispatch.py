@@ -221,6 +221,15 @@ async def test_a_request_is_answered_the_moment_its_last_item_is_done(dispatcher
     assert right(await second, docs(40))
 
 
+async def test_the_first_routes_can_be_waited_for(dispatcher: Dispatcher) -> None:
+    assert not await dispatcher.first_routes(0.01)
+    waiting = asyncio.create_task(dispatcher.first_routes(30))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    dispatcher.update_routes(table(route("a")))
+    assert await waiting
+
+
 async def test_unknown_loading_failed_and_not_yet_polled(dispatcher: Dispatcher) -> None:
     with pytest.raises(Unavailable, match="routes"):
         await dispatcher.run(M, docs(1))

@@ -227,14 +227,19 @@ class Hosted:
     async def _health(self, ref: ReplicaRef) -> str:
         """Returns why the replica is to be killed. Busy is not dead: ``health`` answers by queue progress."""
         timings = self.host.settings.timings
+        clock = asyncio.get_running_loop().time
+        heard = clock()
         while True:
             await asyncio.sleep(timings.health_every)
             try:
                 await ref.health(timings.health_deadline)
+                heard = clock()
             except DeadlineExceeded:
                 return f"No sign of life within {timings.health_deadline:g} s."
-            except ReplicaLost:
-                await asyncio.sleep(1.0)  # the exit itself is on its way and says more
+            except ReplicaLost as error:
+                # Most often the exit itself is on its way and says more.
+                if clock() - heard > timings.health_every + timings.health_deadline:
+                    return f"Its process lives and cannot be reached: {error.message}"
             except XinferError as error:
                 return f"The health check failed: {error.message}"
 

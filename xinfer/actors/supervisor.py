@@ -37,7 +37,7 @@ from xinfer.control.launch import compile_addition, compile_launch
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.step import step
 from xinfer.engines import registry
-from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, StoreError, XinferError
+from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, StoreError
 from xinfer.placement.describe import plan_reply
 from xinfer.placement.plan import plan_launch
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
@@ -93,9 +93,22 @@ class SupervisorActor(xo.StatelessActor):
         while True:
             await asyncio.sleep(TICK)
             try:
-                self.apply(Tick(time.time()))
-            except XinferError as error:
-                log.error("tick refused", code=error.code, reason=error.message)
+                self._digest(Tick(time.time()))
+            except StoreError as error:
+                log.error("tick not written", reason=error.message)
+
+    def _digest(self, event: Event) -> None:
+        """``apply`` for what nobody can be asked to say differently: an event that cannot be digested is logged and left out.
+
+        Raises:
+            StoreError: not written; it can be told again.
+        """
+        try:
+            self.apply(event)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("event left out", kind=type(event).__name__)
 
     async def _until(self, met: Callable[[], bool], wait: float) -> bool:
         """Wait for a condition on the snapshot, looking only when it has changed."""
@@ -125,7 +138,7 @@ class SupervisorActor(xo.StatelessActor):
         if must_rejoin(self._snapshot, beat.worker_id, beat.epoch):
             raise StaleEpoch(f"Worker {beat.worker_id} is not registered with epoch {beat.epoch}.")
         for event in events:
-            self.apply(event)
+            self._digest(event)
             if isinstance(event, ReplicaReady):
                 self._remember(event)
         self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))

@@ -179,6 +179,9 @@ class WorkerActor(xo.StatelessActor):
             except XinferError as error:
                 log.error("the supervisor refuses this worker", reason=error.message)
                 await asyncio.sleep(5 * RECONNECT)
+            except Exception:  # without its link a worker is lost for good, replicas and all
+                log.exception("the link to the supervisor broke off")
+                await asyncio.sleep(5 * RECONNECT)
 
     async def _join(self, supervisor: SupervisorRef) -> Epoch:
         running = tuple(h.replica for h in self._hosted.values())

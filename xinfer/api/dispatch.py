@@ -80,6 +80,13 @@ class Dispatcher:
         """The table in use; version -1 before the first one has come."""
         return self._table
 
+    async def first_routes(self, timeout: float) -> bool:
+        """Wait until there is a table; False after ``timeout`` seconds without one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                return await self._first_routes.wait()
+        return False
+
     def update_routes(self, table: RouteTable) -> None:
         """Adopt a table from the poll, in the event loop. Work at replicas that left goes to others at once."""
         now = self._clock()
@@ -132,8 +139,6 @@ class Dispatcher:
             DeadlineExceeded: not done in time.
             InvalidItem, OutOfMemory, EngineError: an item failed; ``details["index"]`` says which.
         """
-        if self._table.version < 0:
-            await self._wait_for_routes()
         model = self._model(model_uid)
         request = model.router.submit(items, now=self._clock(), key=key, lane=lane, request_id=request_id, partial=partial)
         if request.settled:
@@ -158,12 +163,6 @@ class Dispatcher:
         if request.error is not None:
             raise request.error
         return result_of(request)
-
-    async def _wait_for_routes(self) -> None:
-        """A process that has just started holds its first requests, as it would those of a model whose replica comes back."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timings.hold_for_replica):
-                await self._first_routes.wait()
 
     def _model(self, uid: ModelUid) -> _Model:
         if self._closed:
@@ -268,7 +267,6 @@ class Dispatcher:
     async def close(self) -> None:
         """Fail what waits, cancel what is in flight."""
         self._closed = True
-        self._first_routes.set()
         pending: list[asyncio.Task[Any]] = [*self._probes]
         for model in self._models.values():
             if model.timer is not None:

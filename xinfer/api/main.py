@@ -26,6 +26,9 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.processes import runtime
 from xinfer.settings import ServerSettings
 
+FIRST_ROUTES = 3.0
+"""Seconds; longer, and workers that ask REST for the supervisor's address would wait in vain."""
+
 
 def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) -> int:
     """Serve until told to stop.
@@ -56,6 +59,8 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             supervisor_address=payload["control"],
             timings=settings.timings,
         )
+        # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
+        await dispatcher.first_routes(FIRST_ROUTES)
         await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
         polling.cancel()
         await dispatcher.close()
@@ -90,7 +95,7 @@ async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=8,  # what is in flight; the launcher kills after 10
         timeout_keep_alive=75,
         backlog=4096,
     )

@@ -54,5 +54,6 @@ def serve(
     env = roles.environment(place, token.resolve(os.environ, cluster_token_file, place, [actors]))
     with ports.listen(host, port) as rest:
         url = addresses.url_of(host, rest.getsockname()[1])
-        every = [roles.control_role(server, env), *roles.api_roles(server, rest, env), roles.worker_role(worker, env)]
+        # Stopped in reverse order: REST first, which answers what it has taken while the replicas are still there.
+        every = [roles.control_role(server, env), roles.worker_role(worker, env), *roles.api_roles(server, rest, env)]
         ctx.exit(roles.run(every, log_level, lambda announced: greeting.serve(url, place, announced[roles.WORKER])))

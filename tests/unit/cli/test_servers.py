@@ -62,10 +62,10 @@ def worker_settings(spec: ProcessSpec) -> WorkerSettings:
     return load(WorkerSettings, spec.payload["settings"])
 
 
-def test_serve_starts_control_api_worker_in_this_order(started: Started, tmp_path: Path) -> None:
+def test_serve_starts_control_worker_api_in_this_order(started: Started, tmp_path: Path) -> None:
     result = run("serve", "-p", "0", "--api-processes", "2", "--cpu-slots", "2", "--log-level", "debug")
     assert result.exit_code == 0, result.stderr
-    assert [role.name for role in started.roles] == ["control", "api-0", "api-1", "worker"]
+    assert [role.name for role in started.roles] == ["control", "worker", "api-0", "api-1"]
     assert started.listening
     settings = server_settings(started.spec("control", {}))
     assert settings.home == Home.from_env({}, str(tmp_path / "home"))
@@ -82,7 +82,7 @@ def test_every_child_gets_the_token_the_home_and_a_name(started: Started, tmp_pa
         env = role.make_spec({**CONTROL}).env
         assert (env["XOSCAR_AUTH_KEY"], env["XINFER_HOME"]) == (token, str(tmp_path / "other"))
         targets.append(env["XINFER_PROCESS"])
-    assert targets == [roles.CONTROL_TARGET, roles.API_TARGET, roles.WORKER_TARGET]
+    assert targets == [roles.CONTROL_TARGET, roles.WORKER_TARGET, roles.API_TARGET]
 
 
 def test_a_restarted_control_process_gets_its_old_port(started: Started) -> None:
