@@ -84,3 +84,18 @@ async def test_the_document_tells_the_truth_about_its_odd_ones(api: Api) -> None
         schema = paths[path]["post"]["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert {"$ref": "#/components/schemas/TeiError"} in schema["anyOf"]
     assert all(operation.get("description") for methods in paths.values() for operation in methods.values())
+
+
+async def test_what_clients_of_text_embeddings_inference_ask_for(api: Api) -> None:
+    """Hugging Face's client posts to the root; deployments probe /health."""
+    body = {"inputs": ["a", "bb"]}
+    root, embed = [await api.http.post(f"{path}?model=emb", json=body) for path in ("/", "/embed")]
+    assert root.status_code == 200
+    assert root.json() == embed.json()
+    assert (await api.http.get("/health")).status_code == 200
+
+
+async def test_a_model_of_another_type_is_told_apart_from_none(api: Api) -> None:
+    """Xinference's client asks for LLMs unless told otherwise."""
+    reply = await api.http.get("/v1/engines/LLM/bge-reranker-base")
+    assert (reply.status_code, reply.json()["detail"]) == (404, "bge-reranker-base is a model of type rerank, not LLM.")

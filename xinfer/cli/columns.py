@@ -56,6 +56,7 @@ DEVICES = (
         lambda r: [f"{it['replica_model_uid']} ({it['phase']})" for it in r["replicas"]] or None,
         lambda v: "\n".join(map(flat, v)),
         text="fold",
+        enough=44,
     ),
 )
 
@@ -94,8 +95,14 @@ FAMILIES = (
     Column("description", lambda r: r.get("model_description"), drop=1, text="crop"),
 )
 
+
+def _score(value: float) -> str:
+    """Four places; scores near zero keep two figures, so that their order can be seen."""
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+
+
 SCORES = (
-    Column("score", lambda r: r["relevance_score"], lambda v: f"{v:.4f}", right=True),
+    Column("score", lambda r: r["relevance_score"], _score, right=True),
     Column("index", lambda r: r["index"], right=True),
     Column("document", lambda r: r["text"], text="crop"),
 )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Row = dict[str, Any]
+SETTLE = 10.0
+"""Seconds that the routes may lag behind a replica that is ready."""
 
 
 def open_server(endpoint: str, api_key: str | None) -> Server:
@@ -46,6 +48,10 @@ class Server:
     def launch(self, body: Mapping[str, Any]) -> str:
         """Place a model without waiting for it; its uid."""
         return self._client.send(calls.start(**body))
+
+    def settle(self, uid: str) -> None:
+        """After the last replica became ready: return once requests find them."""
+        self._client.wait_ready(uid, SETTLE)
 
     def plan(self, body: Mapping[str, Any]) -> Row:
         """``PlanReply``."""

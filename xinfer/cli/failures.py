@@ -24,6 +24,7 @@ HINTS = {  # by code, or by code and field
     "model_not_found model_path": "The folder must be on the worker, with config.json, weights and a tokenizer.",
     "replica_not_found": "`xinfer ps` shows the replicas.",
     "worker_not_found": "`xinfer slots` shows the workers and their devices.",
+    "invalid_placement replica": "",
     "invalid_placement": "`xinfer slots` shows the workers and their devices.",
     "no_fit": "`xinfer plan` with the same flags shows the reason for each slot.",
     "already_exists": "Choose another name with -u, or stop that one: xinfer stop NAME.",
@@ -69,9 +70,15 @@ def say(message: str, hint: str = "", lines: Sequence[str] = ()) -> None:
     from rich.text import Text
 
     console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-    one_line = " ".join(message.split())
+    one_line = sentence(message)
     console.print(Text.assemble(("Error: ", "bold red"), one_line))
     for line in lines:
         console.print(Text.assemble("  ", line))
     if hint:
-        console.print(Text.assemble(("Hint: ", "bold cyan"), hint[0].upper() + hint[1:]))
+        console.print(Text.assemble(("Hint: ", "bold cyan"), sentence(hint[0].upper() + hint[1:])))
+
+
+def sentence(text: str) -> str:
+    """On one line and with a full stop, but not after what ends in a command."""
+    line = " ".join(text.split())
+    return line if not line or line[-1] in ".!?`" else f"{line}."

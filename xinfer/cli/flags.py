@@ -73,7 +73,7 @@ def rest_flags() -> Callable[[F], F]:
         click.option(
             "-p", "--port", metavar="PORT", type=port, default=DEFAULT_PORT, show_default=True, help="Port of the REST API; 0 for any."
         ),
-        click.option("--supervisor-host", metavar="ADDR", help="Address of the actors."),
+        click.option("--supervisor-host", metavar="ADDR", help="Address of the actors, where workers of other machines join."),
         click.option("--supervisor-port", metavar="PORT", type=port, default=0, help="Port of the supervisor's actor.  [default: any]"),
         click.option(
             "--api-processes", metavar="N", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve REST."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
@@ -87,10 +87,28 @@ class LazyGroup(click.Group):
                 raise
             ctx.exit(failures.INTERRUPTED)
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click's; a bug prints one line too, and its traceback only with ``--debug``."""
+    def main(  # type: ignore[override]  # click overloads it on standalone_mode
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        """As click's; a wrong command line and a bug print one line too, the latter its traceback only with ``--debug``."""
         sys.excepthook = _last_words
-        return super().main(*args, **kwargs)
+        if not standalone_mode:
+            return super().main(args, prog_name, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else self.name
+            failures.say(error.format_message(), f"`{command} --help` shows what it takes.")
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            failures.say(error.format_message())
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(failures.INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else failures.OK)
 
 
 def is_debugging(ctx: click.Context | None = None) -> bool:

@@ -66,6 +66,7 @@ def follow(server: connect.Server, uid: str, endpoint: str, pause: Callable[[flo
                 if failed is not None:
                     raise failure(uid, failed, endpoint)
                 if replicas and all(replica["stage"] == "ready" for replica in replicas):
+                    server.settle(uid)
                     return
                 pause(POLL)
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ cli = LazyGroup(
     name="xinfer",
     help="Serve models on many GPUs and many machines.",
     commands=COMMANDS,
-    epilog="Start with `xinfer serve`, then `xinfer launch -n ms-marco-MiniLM-L-12-v2 -r 2`.",
+    epilog="\b\nStart with `xinfer serve`, then\n`xinfer launch -n ms-marco-MiniLM-L-12-v2 -r 2`.",
 )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 EMPTY = "–"
 PROSE = 24
-"""Cells that a folded or cropped column is content with."""
+"""Cells that a folded or cropped column is content with, unless it says otherwise."""
 GAP = 3
 """Cells between two columns."""
 STYLES = {
@@ -55,6 +55,7 @@ class Column:
         right: aligned right (numbers).
         drop: columns with the highest number leave first on a narrow terminal; 0 stays always.
         styled: colour by `STYLES`.
+        enough: cells that a folded or cropped column is content with.
         text: "line" keeps the value on one line, "fold" breaks prose over lines, "crop" ends it with an ellipsis.
     """
 
@@ -65,6 +66,7 @@ class Column:
     drop: int = 0
     styled: bool = False
     text: Literal["line", "fold", "crop"] = "line"
+    enough: int = PROSE
 
 
 def form_for(as_json: bool, quiet: bool) -> Form:
@@ -170,7 +172,7 @@ def fitting(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: i
     widths = []
     for index, column in enumerate(columns):
         needed = natural(column, [row[index] for row in cells])
-        widths.append((needed if column.text == "line" else min(needed, PROSE)) + GAP)
+        widths.append((needed if column.text == "line" else min(needed, column.enough)) + GAP)
     kept = list(range(len(columns)))
     while sum(widths[i] for i in kept) - GAP > width:
         last = max(kept, key=lambda i: (columns[i].drop, i))

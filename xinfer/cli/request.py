@@ -20,7 +20,7 @@ def launch_flags() -> Callable[[F], F]:
     return stacked(
         click.option("-n", "--model-name", metavar="NAME", help="A registered model; `xinfer registrations` lists them."),
         click.option("-mp", "--model-path", metavar="DIR", help="A folder on the worker with model files."),
-        click.option("-t", "--model-type", metavar="TYPE", help="rerank, embedding or LLM."),
+        click.option("-t", "--model-type", metavar="TYPE", help="rerank or embedding.  [default: found by the name or in the folder]"),
         click.option("-u", "--model-uid", metavar="UID", help="What requests will call it.  [default: the name]"),
         click.option("-en", "--model-engine", metavar="ENGINE", help="sentence_transformers, onnxruntime, …  [default: chosen]"),
         click.option("-f", "--model-format", metavar="FORMAT", help="pytorch or onnx."),

@@ -17,6 +17,7 @@ from xinfer.settings import SimulatedGpus, WorkerSettings
     "--endpoint",
     envvar="XINFER_ENDPOINT",
     show_envvar=True,
+    metavar="URL",
     default="http://127.0.0.1:9997",
     show_default=True,
     help="The supervisor.",

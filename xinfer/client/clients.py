@@ -34,7 +34,8 @@ class _Settings:
     """What both clients are given; flags go before the environment (``XINFER_ENDPOINT``, ``XINFER_API_KEY``)."""
 
     def __init__(self, base_url: str | None, api_key: str | None, timeout: float, retry: Retry | None) -> None:
-        self.base_url = (base_url or os.environ.get("XINFER_ENDPOINT") or ENDPOINT).rstrip("/").removesuffix("/v1")
+        url = (base_url or os.environ.get("XINFER_ENDPOINT") or ENDPOINT).strip()
+        self.base_url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
         self.timeout = timeout
         self.retry = retry or Retry()
         key = api_key or os.environ.get("XINFER_API_KEY")

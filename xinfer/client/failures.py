@@ -70,7 +70,7 @@ def _seconds(text: str | None) -> float | None:
 
 def from_transport(error: httpx.HTTPError | httpx.InvalidURL, endpoint: str) -> XinferError:
     """A link that could not be made, broke, or took too long."""
-    reason = str(error) or type(error).__name__
+    reason = (str(error) or type(error).__name__).rstrip(".")
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return DeadlineExceeded(f"{endpoint} did not answer in time ({type(error).__name__}).")
     return Unreachable(f"No xinfer server answers at {endpoint}: {reason}.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import FakeServer, run
+from xinfer.cli import columns, output
 
 
 @pytest.fixture
@@ -70,3 +71,9 @@ def test_embed_on_a_terminal_shows_the_beginning(server: FakeServer, terminal: N
     assert len(lines) == 3
     assert "384" in lines[2]
     assert lines[2].rstrip().endswith("+0.5000, …")
+
+
+@pytest.mark.parametrize(("score", "shown"), [(0.98765, "0.9877"), (0.0000131192, "1.3e-05"), (0.0, "0.0000"), (-4.5, "-4.5000")])
+def test_scores_near_zero_still_show_their_order(score: float, shown: str) -> None:
+    column = next(column for column in columns.SCORES if column.header == "score")
+    assert output.text(column, {"relevance_score": score}) == shown

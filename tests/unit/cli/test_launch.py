@@ -19,6 +19,7 @@ def cluster(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     monkeypatch.setattr(launch, "POLL", 0.0)
     server.on("POST", "/v1/models", {"model_uid": "rr"})
     server.on("GET", "/v1/models/rr/progress", started("ready", "ready"))
+    server.on("GET", "/v1/models/rr/ready", {"model_uid": "rr", "ready": True})
     server.on("GET", "/v1/models/rr/replicas", [replica(0).model_dump(), replica(1).model_dump()])
     return server
 
@@ -253,3 +254,10 @@ def test_a_plan_that_does_not_fit_is_exit_1(server: FakeServer, flags: list[str]
     assert "Error: No slot has 2 GiB free." in result.stderr
     assert "Hint: Stop a model there" in result.stderr
     assert ("needs 2 GiB" in result.stderr) is (flags != ["--json"])
+
+
+def test_a_launch_that_is_over_has_routes(cluster: FakeServer) -> None:
+    """The progress knows of a ready replica before the requests do."""
+    assert run("launch", "-n", "m", "--json").exit_code == 0
+    asked = [request.url.path for request in cluster.requests]
+    assert asked.index("/v1/models/rr/ready") == asked.index("/v1/models/rr/progress") + 1

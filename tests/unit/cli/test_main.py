@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.cli.conftest import FakeServer, error, run
 from xinfer import __version__
+from xinfer.cli import failures
 from xinfer.cli.main import COMMANDS, cli
 
 SCRIPT = """
@@ -82,6 +83,36 @@ def test_an_error_is_one_line_a_hint_and_an_exit_code(server: FakeServer, answer
     assert lines[0].startswith("Error: ")
     assert len(lines) == (2 if hint else 1)
     assert hint in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["nope"], "There is no command 'nope'.", "xinfer --help"),
+        (["show"], "Missing argument 'UID'.", "xinfer show --help"),
+        (["ps", "--nope"], "No such option '--nope'.", "xinfer ps --help"),
+        (["launch"], "Name a model with -n NAME, or a folder with -mp DIR.", "xinfer launch --help"),
+        (["launch", "-n", "m", "--file", "/nope"], "Invalid value for '--file': File '/nope' does not exist.", "xinfer launch --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_a_hint(server: FakeServer, arguments: list[str], message: str, hint: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {message}\nHint: `{hint}` shows what it takes.\n"
+
+
+def test_no_command_is_a_request_for_help() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "Servers:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("it broke", "It broke."), ("is it?", "Is it?"), ("two\n lines.", "Two lines."), ("run `xinfer ps`", "Run `xinfer ps`"), ("", "")],
+)
+def test_a_message_is_a_sentence(text: str, shown: str) -> None:
+    assert failures.sentence(text[:1].upper() + text[1:]) == shown
 
 
 def test_refusals_of_a_placement_are_listed_and_cut(server: FakeServer) -> None:

@@ -8,7 +8,7 @@ import click
 import pytest
 from rich.text import Text
 
-from xinfer.cli import output
+from xinfer.cli import columns, output
 from xinfer.cli.output import Column, Form
 
 
@@ -62,6 +62,15 @@ def test_a_narrow_terminal_wraps_rather_than_hides_what_must_be_seen(
     output.write_table((COLUMNS[0], fold), [{"name": "a" * 10, "why": "one two three four five six seven eight nine ten"}])
     printed = capsys.readouterr().out
     assert {"one", "ten"} <= set(printed.split())
+
+
+def test_replicas_of_a_slot_stay_on_their_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What says less, such as the host, leaves first."""
+    monkeypatch.setenv("COLUMNS", "120")
+    held = {"replica_model_uid": "ms-marco-MiniLM-L-12-v2-0", "phase": "ready"}
+    row = {"slot": "127.0.0.1:34739@0", "name": "AMD EPYC, 1 core", "state": "alive", "host": "vm", "replicas": [held]}
+    output.write_table(columns.DEVICES, [row | {"total_bytes": 1 << 33, "reserved_bytes": 1 << 30, "free_bytes": 1 << 33}])
+    assert "ms-marco-MiniLM-L-12-v2-0 (ready)" in capsys.readouterr().out
 
 
 def test_an_empty_listing_says_so_on_stderr_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -246,3 +246,12 @@ assert "httpx" in sys.modules
     assert xinfer.Client is module.Client
     with pytest.raises(AttributeError):
         _ = xinfer.Nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [("10.0.0.1:9997", "http://10.0.0.1:9997"), ("http://h:1/v1/", "http://h:1"), (" https://h ", "https://h"), ("h/v1", "http://h")],
+)
+def test_an_address_without_a_scheme_is_http(given: str, url: str) -> None:
+    with Client(given) as client:
+        assert client.base_url == url

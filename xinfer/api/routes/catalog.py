@@ -30,6 +30,9 @@ def _type(name: str) -> ModelType | None:
 
 def _family(families: Families, kind: ModelType | None, name: str) -> Family:
     found = families.get(name, kind)
+    other = families.get(name, None) if found is None and kind is not None else None
+    if other is not None and kind is not None:
+        raise ModelNotFound(f"{other.name} is a model of type {other.type.value}, not {kind.value}.", param="model_type")
     if found is None:
         raise ModelNotFound(f"No model {name[:100]!r} is registered; GET /v1/model_registrations/TYPE lists them.", param="model_name")
     return found

@@ -49,6 +49,7 @@ async def embeddings(request: Request) -> Response:
     return json_reply(reply)
 
 
+@router.post("/", response_model=list[list[float]], responses=TEI_ERRORS, openapi_extra=body_of(TeiEmbedRequest), summary="The same")
 @router.post(
     "/embed",
     response_model=list[list[float]],
@@ -57,7 +58,7 @@ async def embeddings(request: Request) -> Response:
     summary="Embed (text-embeddings-inference)",
 )
 async def embed(request: Request) -> Response:
-    """A bare list of vectors; the model is ``?model=`` or the only one."""
+    """A bare list of vectors; the model is ``?model=`` or the only one. Hugging Face's client posts to the root."""
     request.scope[TEI] = True
     body = parse(TeiEmbedRequest, await read_json(request))
     inputs = body.items()

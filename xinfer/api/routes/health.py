@@ -18,6 +18,7 @@ from xinfer.schemas.cluster import HealthReply
 router = APIRouter(tags=["health"], responses=ERRORS)
 
 
+@router.get("/health", response_model=HealthReply, summary="The process is up (text-embeddings-inference)")
 @router.get("/healthz", response_model=HealthReply, summary="The process is up")
 async def healthz() -> Response:
     """Says nothing about models."""
