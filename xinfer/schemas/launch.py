@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic_core import PydanticCustomError
+
+
+def _no_truth(value: Any) -> Any:
+    """Pydantic would take ``true`` for device 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a whole number")
+    return value
+
+
+Index = Annotated[int, BeforeValidator(_no_truth)]
+"""A device's place on its worker."""
 
 
 class Strict(BaseModel):
@@ -17,7 +29,7 @@ class DeviceChoice(Strict):
     """One entry of ``replica_config[].devices``: devices of one worker for one replica."""
 
     worker_ip: str
-    gpu_idx: list[int] | int | None = None
+    gpu_idx: list[Index] | Index | None = None
     n_gpu: int | Literal["auto"] | None = None
 
 
@@ -43,7 +55,7 @@ class Placement(Strict):
 
     replica: int | None = None
     n_gpu: int | Literal["auto"] | None = None
-    gpu_idx: list[int] | int | str | None = None
+    gpu_idx: list[Index] | Index | str | None = None
     worker_ip: str | None = None
     replica_config: list[ReplicaChoice] | None = None
     slots: list[str] | None = None

@@ -75,3 +75,17 @@ def test_what_came_at_top_level_survives_the_way_to_the_supervisor() -> None:
 def test_the_work_ip_keeps_its_odd_spelling() -> None:
     entry = cluster.WorkerEntry.model_validate({"work-ip": "a:1", "models": ["m"]})
     assert entry.model_dump(by_alias=True)["work-ip"] == "a:1"
+
+
+@pytest.mark.parametrize("said", [True, [False], [0, True]])
+def test_true_is_no_device(said: Any) -> None:
+    """Pydantic takes it for 1, and the replica would land where nobody wanted it."""
+    with pytest.raises(ValidationError, match="whole number"):
+        launch.Placement(gpu_idx=said)
+    with pytest.raises(ValidationError, match="whole number"):
+        launch.DeviceChoice(worker_ip="a", gpu_idx=said)
+
+
+@pytest.mark.parametrize("said", [0, [0, 2], "0,2"])
+def test_devices_in_every_spelling(said: Any) -> None:
+    assert launch.Placement(gpu_idx=said).gpu_idx == said
