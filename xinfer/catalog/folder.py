@@ -179,13 +179,13 @@ def _rerank(files: ModelFiles, family: Family | None) -> RerankTraits:
 def _embedding(files: ModelFiles, family: Family | None) -> EmbeddingTraits:
     """The folder's own statements come before the family's: it may hold a fine-tuned descendant."""
     known = family.embedding if family is not None and family.embedding is not None else EmbeddingTraits()
-    width = files.pooling.get("word_embedding_dimension") or known.dimensions or files.config.get("hidden_size") or 0
+    width = _count(files.pooling.get("word_embedding_dimension")) or known.dimensions or _count(files.config.get("hidden_size"))
     # A projection after the pooling changes the width: only the model itself knows it then.
     projected = any(str(module.get("type", "")).endswith("Dense") for module in files.modules)
     return known.model_copy(
         update={
             "pooling": _stated_pooling(files) or known.pooling,
-            "dimensions": known.dimensions if projected else int(width),
+            "dimensions": known.dimensions if projected else width,
             "prompts": {**known.prompts, **files.prompts},
         }
     )
@@ -263,9 +263,13 @@ def _loaded_bytes(files: ModelFiles, dtype: Dtype) -> int:
 def _max_tokens(files: ModelFiles, family: Family | None) -> int:
     if family is not None:
         return family.max_tokens
-    positions = files.config.get("max_position_embeddings")
-    limit = positions if isinstance(positions, int) and positions > 0 else 0
+    limit = _count(files.config.get("max_position_embeddings"))
     if limit and files.config.get("model_type") in _OFFSET_POSITIONS:
-        limit -= int(files.config.get("pad_token_id") or 1) + 1
+        limit -= (_count(files.config.get("pad_token_id")) or 1) + 1
     limits = [value for value in (limit, files.max_tokens) if value > 0]
     return min(limits) if limits else 512
+
+
+def _count(value: object) -> int:
+    """A number that a configuration states; 0 for whatever else stands there."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

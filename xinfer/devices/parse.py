@@ -8,7 +8,7 @@ from xinfer.errors import ConfigError
 from xinfer.settings import SimulatedGpus
 
 _UNITS = {"": 2**30, "mb": 10**6, "gb": 10**9, "tb": 10**12, "m": 2**20, "g": 2**30, "t": 2**40, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_SPELLING = re.compile(r"\s*(\d+)\s*[xX×]\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SPELLING = re.compile(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-zA-Z]*)\s*", re.ASCII)
 MAX_SIMULATED = 1024
 
 
@@ -21,7 +21,7 @@ def parse_simulated(text: str, flag: str = "--simulate-gpus") -> SimulatedGpus:
     match = _SPELLING.fullmatch(text)
     unit = _UNITS.get(match[3].lower()) if match else None
     if match is None or unit is None:
-        raise ConfigError(f"{flag} must be COUNTxMEMORY, such as 4x24GiB, not {text!r}.", param=flag)
+        raise ConfigError(f"{flag} must be COUNTxMEMORY, such as 4x24GiB, not {text[:80]!r}.", param=flag)
     count, total = int(match[1]), int(float(match[2]) * unit)
     if not 1 <= count <= MAX_SIMULATED:
         raise ConfigError(f"{flag} must ask for 1 to {MAX_SIMULATED} devices, not {count}.", param=flag)

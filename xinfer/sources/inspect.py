@@ -35,8 +35,9 @@ def inspect(path: Path) -> ModelFiles:
         if not path.is_dir():
             raise ModelNotFound(f"model_path {str(path)!r} is not a folder on this worker", param="model_path")
         return _look(path)
-    except PermissionError as error:
-        raise ModelNotFound(f"model_path {str(path)!r} cannot be read by the worker: {error.strerror}", param="model_path") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ModelNotFound(f"model_path {str(path)[:200]!r} cannot be read by the worker: {reason}", param="model_path") from error
 
 
 def file_names(path: Path) -> list[str]:

@@ -193,3 +193,13 @@ def test_roberta_positions_start_behind_the_padding() -> None:
 
 def test_consent_lets_remote_code_run() -> None:
     assert find(replace(RERANKER, needs_remote_code=True), trust_remote_code=True).trust_remote_code
+
+
+@pytest.mark.parametrize("odd", ["many", [1], None, {}, -5, True, 2.5])
+def test_numbers_that_are_none_count_as_unsaid(odd: object) -> None:
+    pooling = {**EMBEDDER.pooling, "word_embedding_dimension": odd}
+    found = find(replace(EMBEDDER, pooling=pooling, config={**ENCODER, "max_position_embeddings": odd, "hidden_size": 96}))
+    assert found.embedding is not None
+    assert (found.embedding.dimensions, found.max_tokens) == (96, 512)
+    roberta = {**CROSS, "model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": odd}
+    assert find(replace(RERANKER, config=roberta)).max_tokens == 512

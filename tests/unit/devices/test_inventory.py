@@ -130,7 +130,23 @@ def test_simulated_gpus_are_spelled_count_x_memory(text: str, count: int, total:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "4", "x24GiB", "4x", "4xGiB", "-1x24GiB", "4x24parsecs", "0x24GiB", "4x0GiB", "4000x1GiB", "4x24GiB,2x8GiB"]
+    "text",
+    [
+        "",
+        "4",
+        "x24GiB",
+        "4x",
+        "4xGiB",
+        "-1x24GiB",
+        "4x24parsecs",
+        "0x24GiB",
+        "4x0GiB",
+        "4000x1GiB",
+        "4x24GiB,2x8GiB",
+        f"1x{'9' * 400}",
+        f"{'9' * 5000}x1",
+        "٤x٢",
+    ],
 )
 def test_other_spellings_are_refused_with_the_flags_name(text: str) -> None:
     with pytest.raises(ConfigError, match="--simulate-gpus must") as caught:

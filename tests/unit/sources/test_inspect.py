@@ -81,7 +81,8 @@ def test_a_hub_cache_snapshot_is_followed_through_its_links(tmp_path: Path) -> N
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", Path("relative"), write(tmp_path, file=b"x") / "file"):
+    too_long = Path("/" + "a" * 5000)
+    for path in (tmp_path / "none", Path("relative"), write(tmp_path, file=b"x") / "file", too_long, Path("/nul\0inside")):
         with pytest.raises(ModelNotFound, match="model_path"):
             inspect(path)
     (tmp_path / "config.json").write_text("{broken")
