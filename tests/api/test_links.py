@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -46,6 +47,17 @@ async def test_the_poll_outlives_every_failure_of_the_supervisor(monkeypatch: py
     polling.cancel()
     assert known[1:] == [first, second]
     assert [version for _, version in supervisor.asked] == [-1, 1, 1, 1, 1, 1, 2]
+
+
+async def test_an_older_table_of_the_same_supervisor_is_left_out_and_another_supervisors_is_taken() -> None:
+    known = [replace(table(version=7), epoch=Epoch(5))]
+    older, newer, other = (replace(table(version=v), epoch=Epoch(e)) for e, v in ((5, 6), (5, 8), (1, 0)))
+    supervisor = FakeSupervisor(older, newer, other)
+    polling = asyncio.create_task(poll_routes(cast(SupervisorRef, supervisor), lambda: known[-1], known.append))
+    async with asyncio.timeout(5):
+        await supervisor.used_up.wait()
+    polling.cancel()
+    assert known[1:] == [newer, other]
 
 
 async def test_references_live_as_long_as_their_replicas() -> None:

@@ -92,8 +92,9 @@ async def _ask_routes(
     table = known()
     fresh = await supervisor.routes(table.epoch, table.version, wait)
     table = known()
-    # Two questions may be on their way at once: the later answer may be the older table.
-    if fresh is not None and (fresh.epoch, fresh.version) > (table.epoch, table.version):
+    # Two questions may be on their way at once: the later answer may be the older table. Another epoch is always taken,
+    # even a lower one (a supervisor whose state was lost): refused, it would be asked for again at once, for ever.
+    if fresh is not None and (fresh.epoch != table.epoch or fresh.version > table.version):
         update(fresh)
 
 
