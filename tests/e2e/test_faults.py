@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import psutil
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.load import Outcome, keep_load
+from tests.support.load import Outcome, documents, keep_load
 
 CONTROL_AWAY = 20.0
+KILLS = 4
+"""Fewer than the crashes after which a replica is given up."""
 
 
 def launch_two(cluster: Cluster, model: Path) -> list[dict[str, object]]:
@@ -73,6 +76,65 @@ def test_kill_9_of_the_control_process_under_load(cluster: Cluster, reranker_onn
     assert pids(cluster) == before
 
 
+def test_a_worker_process_that_hangs_under_load_costs_no_request_and_no_replica(cluster: Cluster, reranker_onnx: Path) -> None:
+    """Nobody hears of its replicas any more, but they live, and it is the only worker."""
+    command = cluster.serve("--cpu-slots", "2")
+    before = {r["replica_id"]: r["pid"] for r in launch_two(cluster, reranker_onnx)}
+    worker = command.child("worker_main")
+
+    async def trouble() -> None:
+        worker.suspend()
+        await asyncio.to_thread(until, lambda: {r["phase"] for r in cluster.replicas("ce")} == {"queued"}, "the worker lost", 30)
+        await asyncio.sleep(5.0)
+        worker.resume()
+        await asyncio.to_thread(until, lambda: pids(cluster) == before, "the same replicas adopted", 60)
+
+    outcome = asyncio.run(under_load(cluster, trouble()))
+    assert not outcome.wrong, outcome.wrong
+    assert outcome.right > 20
+
+
+def test_kill_9_of_the_only_api_process_refuses_nobody_that_comes_after(cluster: Cluster, reranker_onnx: Path) -> None:
+    command = cluster.serve("--cpu-slots", "2")
+    launch_two(cluster, reranker_onnx)
+
+    async def trouble() -> None:
+        command.child("api.main").kill()
+        await asyncio.to_thread(until, lambda: len(pids(cluster)) == 2, "a new API process", 30)
+        await asyncio.sleep(3.0)
+
+    outcome = asyncio.run(under_load(cluster, trouble()))
+    cut = {what for what in outcome.wrong if what.startswith(("RemoteProtocolError", "ReadError"))}
+    assert set(outcome.wrong) == cut, outcome.wrong
+    assert sum(outcome.wrong.values()) <= 32  # those whose connection it held
+    assert outcome.right > 20
+
+
+def test_many_kills_of_random_replicas_under_load(cluster: Cluster, reranker_onnx: Path) -> None:
+    cluster.serve("--cpu-slots", "2")
+    launch_two(cluster, reranker_onnx)
+    dice = random.Random(7)
+    killed = 0
+
+    async def trouble() -> None:
+        nonlocal killed
+        for _ in range(KILLS):
+            await asyncio.to_thread(until, lambda: len(pids(cluster)) == 2, "both replicas ready", 90)
+            victim = dice.choice(sorted(pids(cluster).values(), key=str))
+            os.kill(int(str(victim)), signal.SIGKILL)
+            killed += 1
+            await asyncio.to_thread(until, lambda v=victim: v not in pids(cluster).values(), "the loss noticed", 30)
+        await asyncio.to_thread(until, lambda: len(pids(cluster)) == 2, "both replicas ready", 90)
+
+    outcome = asyncio.run(under_load(cluster, trouble()))
+    assert not outcome.wrong, outcome.wrong
+    assert outcome.right > 20
+    assert sum(r["restarts"] for r in cluster.replicas("ce")) == killed == KILLS
+    reserved = [d["reserved_bytes"] for w in cluster.slots()["workers"] for d in w["devices"]]
+    assert sum(reserved) == sum(r["reserved_bytes"] for r in cluster.replicas("ce"))
+    assert all(reserved)
+
+
 def pids(cluster: Cluster) -> dict[str, object]:
     try:
         return {r["replica_id"]: r["pid"] for r in cluster.replicas("ce") if r["phase"] == "ready"}
@@ -110,6 +172,26 @@ def test_sigterm_stops_cleanly_and_a_new_start_brings_the_models_back(cluster: C
     command.start()
     until(lambda: len(pids(cluster)) == 2, "both replicas ready again", 90)
     assert {r["replica_id"]: r["slot"].rpartition("@")[2] for r in cluster.replicas("ce")} == slots
+
+
+def test_sigterm_answers_what_it_has_taken(cluster: Cluster, reranker_onnx: Path) -> None:
+    command = cluster.serve("--cpu-slots", "2")
+    launch_two(cluster, reranker_onnx)
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(base_url=cluster.url, timeout=60) as client:
+            body = {"model": "ce", "query": "a river", "documents": documents(60)}
+            asked = [asyncio.create_task(client.post("/v1/rerank", json=body)) for _ in range(3)]
+            await asyncio.to_thread(until, lambda: busy(cluster), "the requests running", 20)
+            command.process.send_signal(signal.SIGTERM)
+            return [reply.status_code for reply in await asyncio.gather(*asked)]
+
+    assert asyncio.run(ask()) == [200, 200, 200]
+    assert command.process.wait(30) == 0
+
+
+def busy(cluster: Cluster) -> bool:
+    return any(r["in_flight"] for r in cluster.replicas("ce"))
 
 
 def test_a_launch_outlives_its_client(cluster: Cluster, reranker_onnx: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_worker_with_another_token_does_not_join(cluster: Cluster, tmp_path: P
     other = Cluster(tmp_path / "other", port=cluster.port, extra_env={"XINFER_CLUSTER_TOKEN": "x" * 40})
     try:
         command = other.begin("xinfer-worker", "-e", cluster.url, "--cpu-slots", "1")
-        until(lambda: "no supervisor" in command.log.read_text(), "the worker turned away", 30)
+        until(lambda: "cluster token" in command.log.read_text(), "the worker turned away, and told why", 30)
         assert cluster.n_workers() == 0
     finally:
         other.end()

@@ -27,6 +27,7 @@ from xinfer.settings import WorkerSettings
 log = structlog.get_logger(__name__)
 
 PROGRESS_EVERY = 0.25
+REPLICA_TARGET = "xinfer.actors.replica_main:main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Hosted:
         cores = tuple(sorted({c for d in self.devices for c in d.cores}))
         environment = dict(self.host.inventory.environment(uuids))
         return ProcessSpec(
-            target="xinfer.actors.replica_main:main",
+            target=REPLICA_TARGET,
             name=f"replica {replica.id}",
             payload=replica_main.payload(
                 self.assignment,
@@ -144,7 +145,12 @@ class Hosted:
                 settings.home.model_cache,
                 settings.log_level,
             ),
-            env={**environment, "XOSCAR_AUTH_KEY": self.host.token, "XINFER_HOME": str(settings.home.root)},
+            env={
+                **environment,
+                "XOSCAR_AUTH_KEY": self.host.token,
+                "XINFER_HOME": str(settings.home.root),
+                "XINFER_PROCESS": REPLICA_TARGET,
+            },
             cores=cores,
             stderr=self.stderr,
             needs_torch=True,

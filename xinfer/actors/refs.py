@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from xinfer.actors import rpc
-from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Stock, Welcome, WorkerUsage
+from xinfer.actors.messages import API_UID, SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Stock, Welcome, WorkerUsage
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
@@ -21,6 +21,7 @@ DIAL = 4.0
 CONTROL = 20.0
 STOP = 120.0
 GOODBYE = 3.0
+SIBLING = 1.0
 
 
 class ReplicaRef:
@@ -117,6 +118,28 @@ class WorkerRef:
         return await self._call("stderr_tail", replica_id, lines)  # type: ignore[no-any-return]
 
 
+class ApiRef:
+    """One API process, as its siblings call it.
+
+    Raises (every call): PeerLost, DeadlineExceeded.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        what = f"The API process at {self._address}"
+        return await rpc.call(getattr(await rpc.actor(self._address, API_UID, SIBLING, what), method)(*args), SIBLING, what)
+
+    async def why(self, request_id: str) -> dict[str, Any] | None:
+        """The story of one request, if it ran there."""
+        return await self._call("why", request_id)  # type: ignore[no-any-return]
+
+    async def abort(self, request_id: str) -> int:
+        """Cancel that request if it runs there; returns how many calls it stopped."""
+        return await self._call("abort", request_id)  # type: ignore[no-any-return]
+
+
 class SupervisorRef:
     """The supervisor, as workers and API processes call it.
 
@@ -156,9 +179,16 @@ class SupervisorRef:
 
     # --- API processes ---
 
-    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
-        """The route table, as soon as it differs from ``(epoch, version)``; None after ``wait`` seconds."""
-        return await self._call("routes", epoch, version, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+    async def routes(self, epoch: Epoch, version: int, wait: float, asker: Address | None = None) -> RouteTable | None:
+        """The route table, as soon as it differs from ``(epoch, version)``; None after ``wait`` seconds.
+
+        ``asker`` is the API process's own address, for its siblings.
+        """
+        return await self._call("routes", epoch, version, wait, asker, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def api_processes(self) -> tuple[Address, ...]:
+        """API processes that asked for routes lately."""
+        return await self._call("api_processes", timeout=SIBLING)  # type: ignore[no-any-return]
 
     async def snapshot(self) -> Snapshot:
         """The whole cluster, for listings."""

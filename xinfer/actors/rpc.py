@@ -95,4 +95,12 @@ async def actor(address: Address, uid: str, timeout: float, what: str) -> Any:
     except OSError as error:
         raise PeerLost(f"{what} cannot be reached ({error.strerror or error}).") from error
     writer.close()
-    return await call(xo.actor_ref(uid, address=address), timeout, what)
+    try:
+        return await call(xo.actor_ref(uid, address=address), timeout, what)
+    except PeerLost as error:
+        if isinstance(error.__cause__, ActorNotExist):
+            raise
+        # This is how a peer that cannot verify our signature behaves.
+        raise PeerLost(
+            f"{what} hung up on us; if it goes on doing so, its cluster token (XINFER_CLUSTER_TOKEN) is another than ours."
+        ) from error

@@ -15,7 +15,7 @@ from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
 from xinfer.cluster.deployment import Deployment
-from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
@@ -47,6 +47,7 @@ from xinfer.store.store import Store
 log = structlog.get_logger(__name__)
 
 TICK = 0.5
+ASKED_LATELY = 60.0
 
 
 class SupervisorActor(xo.StatelessActor):
@@ -60,6 +61,7 @@ class SupervisorActor(xo.StatelessActor):
         self._survey = survey
         self._timings = timings
         self._changed = asyncio.Event()
+        self._askers: dict[Address, float] = {}
         self._effects = EffectRunner(self._worker, self.apply)
         self._ticking: asyncio.Task[None] | None = None
 
@@ -165,7 +167,13 @@ class SupervisorActor(xo.StatelessActor):
 
     # --- API processes ---
 
-    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
+    async def api_processes(self) -> tuple[Address, ...]:
+        """API processes that asked for routes within the last minute."""
+        now = time.time()
+        self._askers = {address: seen for address, seen in self._askers.items() if now - seen < ASKED_LATELY}
+        return tuple(self._askers)
+
+    async def routes(self, epoch: Epoch, version: int, wait: float, asker: Address | None = None) -> RouteTable | None:
         """The route table, at once if it is another than ``(epoch, version)``, else when it changes; None after ``wait`` seconds."""
 
         def is_new() -> bool:
@@ -194,7 +202,13 @@ class SupervisorActor(xo.StatelessActor):
         deployment = await self._compile(request)
         return plan_reply(plan_launch(self._snapshot, deployment), deployment, self._snapshot)
 
+    async def _settle(self) -> None:
+        """Let known workers come back first after a start of this supervisor; what is asked for meanwhile waits."""
+        if self._snapshot.expected:
+            await self._until(lambda: not self._snapshot.expected, self._timings.settle + 2 * TICK)
+
     async def _compile(self, request: LaunchRequest) -> Deployment:
+        await self._settle()
         alive = [w for w in self._snapshot.workers.values() if w.state is WorkerState.ALIVE]
         findings = await self._survey.look(request, alive)
         return compile_launch(
@@ -219,6 +233,7 @@ class SupervisorActor(xo.StatelessActor):
 
     async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
         """Add replicas, all or none. Raises ModelNotFound, InvalidPlacement, NoFit."""
+        await self._settle()
         demands = compile_addition(self._deployment(model_uid), placement, self._snapshot)
         before = set(self._snapshot.replicas)
         self.apply(ReplicasAdded(model_uid, demands))

@@ -1,0 +1,48 @@
+"""A supervisor that starts again waits for its workers, and so does what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import xoscar as xo
+
+from tests.actors.conftest import QUICK
+from xinfer.actors.messages import SUPERVISOR_UID
+from xinfer.actors.pool import open_pool
+from xinfer.actors.refs import SupervisorRef
+from xinfer.actors.supervisor import SupervisorActor
+from xinfer.actors.survey import Survey
+from xinfer.catalog.families import load_builtin
+from xinfer.cluster.ids import WorkerId
+from xinfer.control.restore import restore
+from xinfer.errors import NoWorker
+from xinfer.schemas.launch import LaunchRequest
+from xinfer.store.store import Store
+
+
+@pytest.fixture
+async def settling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SupervisorRef]:
+    """One worker is expected back, and does not come."""
+    monkeypatch.setenv("XOSCAR_AUTH_KEY", "a token for tests of actors, long enough")
+    store = Store.open(tmp_path / "state.sqlite3")
+    snapshot = restore((), {WorkerId("away")}, store.next_epoch(), time.time(), QUICK)
+    pool, address = await open_pool("127.0.0.1", None)
+    actor = await xo.create_actor(SupervisorActor, store, snapshot, load_builtin(), Survey(), QUICK, address=address, uid=SUPERVISOR_UID)
+    await actor.begin()
+    yield SupervisorRef(address)
+    await actor.close()
+    await pool.stop()
+
+
+async def test_a_launch_waits_until_the_supervisor_has_settled(settling: SupervisorRef) -> None:
+    launch = asyncio.create_task(settling.launch(LaunchRequest(model_path="/m", model_type="rerank", model_uid="ce")))
+    assert (await settling.snapshot()).expected
+    await asyncio.sleep(QUICK.settle / 2)
+    assert not launch.done()
+    with pytest.raises(NoWorker, match="No worker has joined"):
+        await launch
+    assert not (await settling.snapshot()).expected
