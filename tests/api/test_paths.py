@@ -15,6 +15,8 @@ from tests.api.conftest import Api
     [
         ("PUT", "/v1/models", "GET, HEAD, POST"),
         ("OPTIONS", "/v1/models/ce", "DELETE, GET, HEAD"),
+        ("PUT", "/v1/models/ce/replicas", "GET, HEAD, POST"),
+        ("POST", "/v1/models/instances", "GET, HEAD"),
         ("GET", "/v1/rerank", "POST"),
         ("PATCH", "/v1/model_registrations/rerank", "GET, HEAD, POST"),
     ],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, until
 from tests.support.load import Outcome, documents, rerank
 
 
@@ -129,3 +132,46 @@ def test_unknown_paths_are_json_404(served: Cluster) -> None:
     reply = httpx.get(served.url + "/v1/nothing")
     assert reply.status_code == 404
     check_error(reply, "")
+
+
+def connect(served: Cluster) -> socket.socket:
+    where = httpx.URL(served.url)
+    return socket.create_connection((where.host, where.port), timeout=30)
+
+
+def idle(served: Cluster) -> bool:
+    return all(r["queue"] == 0 and r["in_flight"] == 0 for r in served.replicas("ce"))
+
+
+@pytest.mark.parametrize("how", ["closed", "reset", "in the body"])
+def test_a_client_that_hangs_up_leaves_no_work_behind(served: Cluster, how: str) -> None:
+    name = f"gone-{how.replace(' ', '-')}"
+    body = json.dumps({**GOOD, "documents": ["word " * 300 + str(n) for n in range(3000)]}).encode()
+    head = f"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nX-Request-ID: {name}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with connect(served) as link:
+        link.sendall(head + (body[:1000] if how == "in the body" else body))
+        if how != "in the body":
+            until(lambda: not idle(served), "the replicas work on it")
+        if how == "reset":
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: idle(served), "nothing waits any more", 20)
+    story = httpx.get(f"{served.url}/v1/requests/{name}/why")
+    assert story.status_code == 404 if how == "in the body" else story.json()["outcome"] == "cancelled"
+
+
+def test_idle_and_half_said_connections_are_in_nobody_s_way(served: Cluster) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(500):
+            link = stack.enter_context(connect(served))
+            if number % 2:
+                link.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert httpx.post(served.url + "/v1/rerank", json=GOOD, timeout=10).status_code == 200
+
+
+def test_the_offer_of_http_2_costs_no_body(served: Cluster) -> None:
+    """Java's client makes it with its first POST."""
+    body = json.dumps(GOOD).encode()
+    with connect(served) as link:
+        offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+        link.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\n" + offer + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert link.recv(65536).split()[1] == b"200"

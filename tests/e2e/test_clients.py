@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from xinference_client import RESTfulClient
 import xinfer
 from tests.support.cluster import Cluster
 from tests.support.load import documents
+from xinfer.client import Retry
+from xinfer.errors import ModelNotFound
 
 QUERY = "how high is the mountain"
 DOCS = [*documents(12, seed=5), "The mountain is 8849 metres high.", "Bananas are yellow."]
@@ -100,3 +103,23 @@ def test_own_sdk(served: Cluster, expected_scores: Any, expected_vectors: Any) -
         np.testing.assert_allclose(scores_of([(r.index, r.relevance_score) for r in reply.results]), expected_scores, atol=1e-4)
         vectors = np.array(client.embed("emb", DOCS).vectors)
         np.testing.assert_allclose(vectors, expected_vectors, atol=1e-4)
+
+
+def test_own_sdk_asks_six_hundred_times_at_once(served: Cluster, expected_vectors: Any) -> None:
+    async def gather() -> list[Any]:
+        async with xinfer.AsyncClient(served.url) as client:
+            return await asyncio.gather(*(client.embed("emb", DOCS[n % len(DOCS)]) for n in range(600)))
+
+    found = np.array([reply.vectors[0] for reply in asyncio.run(gather())])
+    np.testing.assert_allclose(found, expected_vectors[np.arange(600) % len(DOCS)], atol=1e-4)
+
+
+def test_a_launch_that_has_answered_is_served_at_once(served: Cluster, reranker_onnx: Path) -> None:
+    """And one that was stopped is not found any more; without a second try in either case."""
+    with xinfer.Client(served.url, retry=Retry(attempts=1)) as client:
+        for _ in range(4):
+            uid = client.launch(model_path=str(reranker_onnx), model_type="rerank", model_uid="now", replica=2)
+            assert len(client.rerank(uid, QUERY, DOCS).results) == len(DOCS)
+            client.stop(uid)
+            with pytest.raises(ModelNotFound):
+                client.rerank(uid, QUERY, DOCS)

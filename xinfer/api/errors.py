@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -115,8 +116,15 @@ class Methods:
 
     def of(self, path: str) -> list[str]:
         """In alphabetical order; HEAD wherever GET is."""
-        found = {m for r in self._routes if r.path_regex.match(path) for m in r.methods or ()}
+        matching = [r for r in self._routes if r.path_regex.match(path)]
+        # A uid may hold slashes, so /v1/models/{uid} matches everything below it too: the template that says most counts.
+        most = max((_literals(r) for r in matching), default=0)
+        found = {m for r in matching if _literals(r) == most for m in r.methods or ()}
         return sorted(found | {"HEAD"} if "GET" in found else found)
+
+
+def _literals(route: Route) -> int:
+    return len(re.sub(r"{[^}]*}", "", route.path))
 
 
 class Border:
