@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from xinfer.actors.control_main import begin_with
 from xinfer.actors.enrolment import claim
 from xinfer.actors.pool import open_pool
 from xinfer.errors import ConfigError
-from xinfer.settings import Home
+from xinfer.settings import Home, ServerSettings
 
 
 async def test_a_port_that_is_taken_is_told_by_the_flag_that_gave_it() -> None:
@@ -44,3 +45,12 @@ def test_workers_that_share_a_home_get_ids_of_their_own_and_keep_them(tmp_path: 
         held = claim(home, "port-1")
         claim(home, "port-1")
     os.close(held.lock)
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 100, b"SQLite format 3\x00" + b"\xff" * 84])
+def test_a_state_file_that_cannot_be_used_ends_the_start_at_once(tmp_path: Path, content: bytes) -> None:
+    home = Home(tmp_path, tmp_path / "models")
+    home.store.write_bytes(content)
+    with pytest.raises(ConfigError, match="The state file .* (move it away|newer)"):
+        begin_with(ServerSettings(home))
+    assert home.store.read_bytes() == content

@@ -15,7 +15,9 @@ from xinfer.actors.pool import open_pool
 from xinfer.actors.supervisor import SupervisorActor
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import load_builtin
+from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.restore import restore
+from xinfer.errors import ConfigError, StoreError
 from xinfer.processes import runtime
 from xinfer.settings import ServerSettings
 from xinfer.store.store import Store
@@ -26,9 +28,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
     settings = config.load(ServerSettings, payload["settings"])
 
     async def serve(stop: asyncio.Event) -> None:
-        store = Store.open(settings.home.store)
-        stored = store.load()
-        snapshot = restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
+        store, snapshot = begin_with(settings)
         pool, address = await open_pool(settings.control_host, None, payload.get("port") or settings.control_port, "--supervisor-port")
         actor = await xo.create_actor(
             SupervisorActor,
@@ -47,3 +47,17 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         await pool.stop()
 
     return runtime.run(serve, settings.log_level)
+
+
+def begin_with(settings: ServerSettings) -> tuple[Store, Snapshot]:
+    """The open store, and the snapshot that follows from it.
+
+    Raises:
+        ConfigError: another supervisor has it, or it cannot be used; trying again would not help.
+    """
+    try:
+        store = Store.open(settings.home.store)
+        stored = store.load()
+        return store, restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
+    except StoreError as error:
+        raise ConfigError(error.message, param="--home") from error

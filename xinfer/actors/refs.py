@@ -6,7 +6,19 @@ import asyncio
 from typing import Any
 
 from xinfer.actors import rpc
-from xinfer.actors.messages import API_UID, SUPERVISOR_UID, WORKER_UID, Beat, Hello, Loaded, LoadProgress, ReplicaStats, Stock, Welcome, WorkerUsage
+from xinfer.actors.messages import (
+    API_UID,
+    SUPERVISOR_UID,
+    WORKER_UID,
+    Beat,
+    Hello,
+    Loaded,
+    LoadProgress,
+    ReplicaStats,
+    Stock,
+    Welcome,
+    WorkerUsage,
+)
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId

@@ -175,6 +175,8 @@ class SupervisorActor(xo.StatelessActor):
 
     async def routes(self, epoch: Epoch, version: int, wait: float, asker: Address | None = None) -> RouteTable | None:
         """The route table, at once if it is another than ``(epoch, version)``, else when it changes; None after ``wait`` seconds."""
+        if asker is not None:
+            self._askers[asker] = time.time()
 
         def is_new() -> bool:
             # While workers are still expected back, the old table is truer than ours.
