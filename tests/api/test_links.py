@@ -12,7 +12,7 @@ from tests.api.test_dispatch import route, table
 from xinfer.actors.refs import SupervisorRef
 from xinfer.api import links
 from xinfer.api.links import ReplicaCalls, poll_routes
-from xinfer.cluster.ids import Epoch
+from xinfer.cluster.ids import Address, Epoch
 from xinfer.cluster.routes import RouteTable
 from xinfer.errors import EngineError, SupervisorUnreachable
 
@@ -25,7 +25,7 @@ class FakeSupervisor:
         self.asked: list[tuple[Epoch, int]] = []
         self.used_up = asyncio.Event()
 
-    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
+    async def routes(self, epoch: Epoch, version: int, wait: float, asker: Address | None = None) -> RouteTable | None:
         self.asked.append((epoch, version))
         if not self.answers:
             self.used_up.set()

@@ -7,19 +7,21 @@ from typing import Any
 import xoscar as xo
 
 from xinfer.api.dispatch import Dispatcher
+from xinfer.api.ports import Calls
 
 
 class ApiActor(xo.StatelessActor):
-    """Waiting items, in-flight work and the story of each request live here; the dispatcher owns them."""
+    """The story of each request and the calls in flight live in the process that took them."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, calls: Calls) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-
-    async def local_stats(self) -> dict[str, Any]:
-        """Queue and in-flight figures of this process."""
-        return self._dispatcher.stats()
+        self._calls = calls
 
     async def why(self, request_id: str) -> dict[str, Any] | None:
         """The story of one request, if it ran here."""
         return self._dispatcher.why(request_id)
+
+    async def abort(self, request_id: str) -> int:
+        """Cancel that request if it runs here; returns how many calls it stopped."""
+        return self._calls.abort(request_id)

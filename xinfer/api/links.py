@@ -10,7 +10,7 @@ import structlog
 from xinfer.actors.messages import ReplicaStats, WorkerUsage
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
-from xinfer.cluster.ids import ModelUid, ReplicaId
+from xinfer.cluster.ids import Address, ModelUid, ReplicaId
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
@@ -61,12 +61,14 @@ class ReplicaCalls:
         return {a.replica_id: a for a in answers if isinstance(a, ReplicaStats)}
 
 
-async def poll_routes(supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None]) -> None:
+async def poll_routes(
+    supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None], asker: Address | None = None
+) -> None:
     """Long-poll the route table for ever. While the supervisor is away or fails, the last table stays in force."""
     pause = RETRY_FIRST
     while True:
         try:
-            await _ask_routes(supervisor, known, update, LONG_POLL)
+            await _ask_routes(supervisor, known, update, LONG_POLL, asker)
             pause = RETRY_FIRST
             continue
         except XinferError as error:
@@ -87,10 +89,14 @@ async def catch_up(supervisor: SupervisorRef, known: Callable[[], RouteTable], u
 
 
 async def _ask_routes(
-    supervisor: SupervisorRef, known: Callable[[], RouteTable], update: Callable[[RouteTable], None], wait: float
+    supervisor: SupervisorRef,
+    known: Callable[[], RouteTable],
+    update: Callable[[RouteTable], None],
+    wait: float,
+    asker: Address | None = None,
 ) -> None:
     table = known()
-    fresh = await supervisor.routes(table.epoch, table.version, wait)
+    fresh = await supervisor.routes(table.epoch, table.version, wait, asker)
     table = known()
     # Two questions may be on their way at once: the later answer may be the older table. Another epoch is always taken,
     # even a lower one (a supervisor whose state was lost): refused, it would be asked for again at once, for ever.

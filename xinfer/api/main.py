@@ -21,6 +21,7 @@ from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
 from xinfer.api.protocol import Http
+from xinfer.api.siblings import ApiSiblings
 from xinfer.cluster.ids import Address
 from xinfer.cluster.routes import RouteTable
 from xinfer.processes import runtime
@@ -43,14 +44,13 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         supervisor = SupervisorRef(Address(payload["control"]))
         calls = ReplicaCalls()
         dispatcher = Dispatcher(calls, limits=settings.limits, timings=settings.timings, api_processes=settings.api_processes)
-        await xo.create_actor(ApiActor, dispatcher, address=address, uid=API_UID)
 
         def update(table: RouteTable) -> None:
             dispatcher.update_routes(table)
             calls.keep(table)
 
         control = SupervisorControl(supervisor, calls, dispatcher.routes, update)
-        polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update), name="route poll")
+        polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update, address), name="route poll")
         app = create_app(
             dispatcher,
             control,
@@ -58,7 +58,9 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             version=__version__,
             supervisor_address=payload["control"],
             timings=settings.timings,
+            siblings=ApiSiblings(supervisor, address),
         )
+        await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
         await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
