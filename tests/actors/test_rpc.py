@@ -72,6 +72,8 @@ async def test_a_stopped_peer_meets_the_deadline_too(peer: tuple[Address, subpro
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(DeadlineExceeded):
         await rpc.call(actor.echo(1), 0.5, "Peer")
+    with pytest.raises(rpc.PeerLost):  # nothing has run there: not a deadline of any work
+        await rpc.actor(address, "peer", 0.5, "Peer")
     process.send_signal(signal.SIGCONT)
     assert await rpc.call(actor.echo(2), 5, "Peer") == 2
 

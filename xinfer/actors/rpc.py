@@ -84,19 +84,22 @@ async def actor(address: Address, uid: str, timeout: float, what: str) -> Any:
     A plain TCP connect comes first: xoscar holds one lock while it dials, so an unreachable host would block all others.
 
     Raises:
-        DeadlineExceeded, PeerLost.
+        PeerLost: nobody answers; nothing has run there, so that the work may go elsewhere at no cost.
     """
     host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{what} cannot be reached within {timeout:g} s.") from error
+        raise PeerLost(f"{what} cannot be reached within {timeout:g} s.") from error
     except OSError as error:
         raise PeerLost(f"{what} cannot be reached ({error.strerror or error}).") from error
     writer.close()
     try:
+        try:
         return await call(xo.actor_ref(uid, address=address), timeout, what)
+    except DeadlineExceeded as error:
+        raise PeerLost(error.message) from error
     except PeerLost as error:
         if isinstance(error.__cause__, ActorNotExist):
             raise
