@@ -96,7 +96,6 @@ async def actor(address: Address, uid: str, timeout: float, what: str) -> Any:
         raise PeerLost(f"{what} cannot be reached ({error.strerror or error}).") from error
     writer.close()
     try:
-        try:
         return await call(xo.actor_ref(uid, address=address), timeout, what)
     except DeadlineExceeded as error:
         raise PeerLost(error.message) from error
