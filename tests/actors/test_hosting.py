@@ -54,6 +54,33 @@ async def test_what_nobody_foresaw_is_told_with_its_text(stage: Stage, reranker_
     assert "RuntimeError: three wheels" in replica.error
 
 
+async def test_a_first_start_that_is_killed_is_tried_again(stage: Stage, reranker_onnx: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    replica = await only(stage, Phase.SPAWNING)
+    while replica.pid is None:
+        replica = await only(stage, Phase.SPAWNING)
+    psutil.Process(replica.pid).kill()
+    assert await stage.supervisor.wait_ready(uid, 60)
+    assert (await only(stage, Phase.READY)).restarts == 1
+
+
+async def test_only_a_first_start_is_given_up_at_once(stage: Stage, reranker_onnx: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    replica = await only(stage, Phase.READY)
+    stage.inventory.change = {"XINFER_DEVICE_KIND": "three wheels"}
+    assert replica.pid is not None
+    psutil.Process(replica.pid).kill()
+    again = await only(stage, Phase.BACKOFF, Phase.FAILED)
+    while len(again.crashes) < 2 and again.phase is not Phase.FAILED:
+        again = await only(stage, Phase.BACKOFF, Phase.FAILED)
+    assert (again.phase, len(again.crashes)) == (Phase.BACKOFF, 2)
+    assert "three wheels" in again.error
+    await stage.supervisor.stop(uid)
+    uid = await stage.supervisor.launch(request(reranker_onnx, "other"))
+    assert "three wheels" in (await only(stage, Phase.FAILED)).error
+
+
 @pytest.mark.parametrize("phases", [{Phase.SPAWNING}, {Phase.FETCHING, Phase.LOADING, Phase.WARMING}], ids=["spawning", "loading"])
 async def test_a_stop_during_the_start_leaves_no_process_and_tells_who_waits(stage: Stage, reranker_onnx: Path, phases: set[Phase]) -> None:
     uid = await stage.supervisor.launch(request(reranker_onnx))

@@ -51,6 +51,6 @@ def test_workers_that_share_a_home_get_ids_of_their_own_and_keep_them(tmp_path: 
 def test_a_state_file_that_cannot_be_used_ends_the_start_at_once(tmp_path: Path, content: bytes) -> None:
     home = Home(tmp_path, tmp_path / "models")
     home.store.write_bytes(content)
-    with pytest.raises(ConfigError, match="The state file .* (move it away|newer)"):
+    with pytest.raises(ConfigError, match=r"The state file .* (move it away|newer)"):
         begin_with(ServerSettings(home))
     assert home.store.read_bytes() == content

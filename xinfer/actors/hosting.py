@@ -260,13 +260,15 @@ class Hosted:
 
 
 def _fatal(error: XinferError | None, replica: Replica) -> bool:
-    """Whether the same start would end the same way: a wrong device, files or model; not memory, not a crash.
+    """Whether to give up at once: the first start of a replica, whose user is waiting, fails of itself; or the device is wrong.
 
-    Files that cannot be fetched end a first launch, whose user is waiting; a replica that ran before tries again later.
+    What has run before is tried again later, whatever is in its way now; so is a start that was killed or lacked memory.
     """
-    if isinstance(error, SourceError):
-        return replica.ready_at == 0
-    return isinstance(error, LaunchFailed) and not isinstance(error, OutOfMemory)
+    if isinstance(error, DeviceMismatch):
+        return True
+    if error is None or replica.ready_at > 0 or error.details.get("exit_code", 0) < 0:
+        return False
+    return isinstance(error, LaunchFailed | SourceError) and not isinstance(error, OutOfMemory)
 
 
 def _outcome(task: asyncio.Task[XinferError | None]) -> XinferError | None:
