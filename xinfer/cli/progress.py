@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 Replica = Mapping[str, Any]
+NARROW = 100
+"""Terminals of fewer columns show no slots beside the bars; the listing at the end does."""
 
 
 class Watch(Protocol):
@@ -56,14 +58,19 @@ class Bars:
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
+        console = Console(file=sys.stderr, highlight=False)
+        self._narrow = console.width < NARROW
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10 if self._narrow else 20),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[stage]}", markup=False),
+            # The stage takes what is left and is cut where that is too little; rich would drop the bar instead.
+            TextColumn("{task.fields[stage]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             TimeElapsedColumn(),
-            console=Console(file=sys.stderr, highlight=False),
+            console=console,
+            expand=True,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -78,10 +85,11 @@ class Bars:
         """Move the bars."""
         for replica in replicas:
             name = str(replica["replica_model_uid"])
-            if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task(label(replica), total=1.0, stage="")
+            title = name if self._narrow else label(replica)
             words = stage(replica) + downloads(replica)
-            self._progress.update(self._tasks[name], description=label(replica), completed=float(replica["progress"]), stage=words)
+            if name not in self._tasks:
+                self._tasks[name] = self._progress.add_task(title, total=1.0, stage=words)
+            self._progress.update(self._tasks[name], description=title, completed=float(replica["progress"]), stage=words)
 
 
 def label(replica: Replica) -> str:

@@ -187,6 +187,7 @@ def test_bars_end_at_ready(cluster: FakeServer, terminal: None, monkeypatch: pyt
 
     monkeypatch.setattr(progress, "stderr_is_terminal", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
     cluster.on("GET", "/v1/models/rr/progress", steps(started("loading", "queued"), started("ready", "ready")))
     result = run("launch", "-n", "m")
     last = result.stderr.rstrip().splitlines()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xinfer.cli.progress import downloads, label, stage
+from xinfer.cli.progress import Bars, downloads, label, stage
 
 BASE: dict[str, Any] = {"replica_model_uid": "rr-0", "slot": "a:1@0", "stage": "fetching", "progress": 0.1}
 
@@ -38,3 +38,18 @@ def test_downloads_in_bytes_while_they_run(files: list[tuple[int, int]], words: 
 )
 def test_a_reason_belongs_to_what_went_wrong(name: str, reason: str, words: str) -> None:
     assert stage({**BASE, "stage": name, "error_message": reason}) == words
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_bars_keep_bar_share_and_time_beside_long_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    name, files = "ms-marco-MiniLM-L-12-v2-0", [{"done_bytes": 12 << 20, "total_bytes": 73 << 20}]
+    replica = {**BASE, "replica_model_uid": name, "slot": "10.100.200.30:34739@0", "progress": 0.3, "download_files": files}
+    with Bars() as bars:
+        bars.show([replica])
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    for part in (name, "━", "30 %", "fetching 12 MiB of 73 MiB", "0:00:00"):
+        assert part in last
+    assert ("@0" in last) == (width == 120)
