@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import random
 import time
@@ -63,11 +64,22 @@ def _read(call: Call[T], reply: httpx.Response) -> T:
     raise from_reply(reply.status_code, reply.content, reply.headers)
 
 
+def _describe(method: Any, call: Callable[..., Any], owner: str) -> None:
+    """What ``help()`` shows: the call's parameters after ``self``, and what the method returns rather than the call."""
+    plain = inspect.signature(call)
+    returned = str(plain.return_annotation).removeprefix("Call[").removesuffix("]")
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    method.__signature__ = plain.replace(parameters=[own, *plain.parameters.values()], return_annotation=returned)
+    method.__annotations__ = {**call.__annotations__, "return": returned}
+    method.__qualname__ = f"{owner}.{call.__name__}"
+
+
 def _method(call: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
     @wraps(call)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.send(call(*args, **kwargs))
 
+    _describe(method, call, "Client")
     return method
 
 
@@ -76,6 +88,7 @@ def _async_method(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClien
     async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.send(call(*args, **kwargs))
 
+    _describe(method, call, "AsyncClient")
     return method
 
 

@@ -255,3 +255,16 @@ assert "httpx" in sys.modules
 def test_an_address_without_a_scheme_is_http(given: str, url: str) -> None:
     with Client(given) as client:
         assert client.base_url == url
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_help_shows_what_a_method_takes_and_gives(kind: type[Client] | type[AsyncClient]) -> None:
+    """On the class and on an object: not one parameter short, and the reply instead of the call."""
+    signature = inspect.signature(kind.rerank)
+    assert [*signature.parameters][:4] == ["self", "model", "query", "documents"]
+    assert signature.return_annotation == "RerankReply"
+    assert [*inspect.signature(kind("http://x").rerank).parameters][:2] == ["model", "query"]
+    for name, method in vars(kind).items():
+        if not name.startswith("_") and callable(method):
+            assert inspect.getdoc(method), name
+            assert "Call[" not in str(inspect.signature(method)) or name == "send"
