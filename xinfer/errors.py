@@ -99,13 +99,6 @@ class Unauthorized(XinferError):
     http_status = 401
 
 
-class Forbidden(XinferError):
-    """The key is right and may not do this."""
-
-    code = "forbidden"
-    http_status = 403
-
-
 class NotFound(XinferError):
     """The thing named does not exist."""
 

@@ -39,6 +39,7 @@ class Misled:
     def __init__(self, inner: Inventory, change: Mapping[str, str]) -> None:
         self.inner = inner
         self.change = dict(change)
+        self.held: dict[DeviceUuid, int] = {}
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -51,7 +52,7 @@ class Misled:
         return {**self.inner.environment(uuids), **self.change}
 
     def process_memory(self, pid: int) -> Mapping[DeviceUuid, int]:
-        return self.inner.process_memory(pid)
+        return self.held or self.inner.process_memory(pid)
 
     def close(self) -> None:
         self.inner.close()
@@ -64,6 +65,10 @@ class Stage:
     supervisor: SupervisorRef
     inventory: Misled
     worker: Any
+
+    async def worker_address(self) -> str:
+        (worker,) = (await self.snapshot()).workers.values()
+        return worker.address
 
     async def snapshot(self) -> Snapshot:
         return await self.supervisor.snapshot()

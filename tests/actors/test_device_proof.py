@@ -11,6 +11,7 @@ import pytest
 from tests.actors.conftest import Stage
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.ledger import usage
+from xinfer.cluster.memory import with_headroom
 from xinfer.cluster.replica import Phase
 from xinfer.errors import LaunchFailed
 from xinfer.schemas.launch import LaunchRequest
@@ -55,3 +56,13 @@ async def test_two_replicas_report_the_two_devices(stage: Stage, reranker_onnx: 
         assert replica.pid is not None
         assert psutil.Process(replica.pid).environ()["CUDA_VISIBLE_DEVICES"] == replica.reports[0].uuid
         assert replica.reports[0].used_bytes > 50 << 20
+
+
+async def test_the_drivers_figure_of_the_process_is_what_counts(stage: Stage, reranker_onnx: Path) -> None:
+    device = stage.inventory.devices[0]
+    stage.inventory.held = {device.uuid: 3 << 30}
+    wanted = request(reranker_onnx, "ce").model_copy(update={"slots": [f"{(await stage.worker_address())}@0"]})
+    assert await stage.supervisor.wait_ready(await stage.supervisor.launch(wanted), 60)
+    (replica,) = (await stage.snapshot()).replicas.values()
+    assert replica.reports[0].used_bytes == 3 << 30
+    assert replica.reserved_bytes == with_headroom(3 << 30)

@@ -13,7 +13,7 @@ import structlog
 from xinfer.actors import replica_main
 from xinfer.actors.messages import Loaded, LoadProgress, replica_uid
 from xinfer.actors.refs import ReplicaRef
-from xinfer.cluster.device import Device
+from xinfer.cluster.device import Device, DeviceReport
 from xinfer.cluster.ids import Address, WorkerId
 from xinfer.cluster.memory import with_headroom
 from xinfer.cluster.replica import Assignment, Phase, Progress, Replica
@@ -107,12 +107,13 @@ class Hosted:
         self.ref = ReplicaRef(address, replica_uid(self.replica.id, self.replica.epoch))
         loaded = await self._load(self.ref)
         self._prove(loaded)
+        reports = await self._measured(loaded.reports, self.child.pid)
         self.replica = replace(
             self.replica,
             phase=Phase.READY,
-            reports=loaded.reports,
+            reports=reports,
             loaded=True,
-            reserved_bytes=with_headroom(loaded.used_bytes) or self.replica.reserved_bytes,
+            reserved_bytes=with_headroom(max(r.used_bytes for r in reports)) or self.replica.reserved_bytes,
             speed=loaded.speed,
             budget_tokens=loaded.budget_tokens,
         )
@@ -122,12 +123,17 @@ class Hosted:
                 epoch=self.replica.epoch,
                 address=address,
                 pid=self.child.pid,
-                reports=loaded.reports,
+                reports=reports,
                 reserved_bytes=self.replica.reserved_bytes,
                 speed=loaded.speed,
                 budget_tokens=loaded.budget_tokens,
             )
         )
+
+    async def _measured(self, reports: tuple[DeviceReport, ...], pid: int) -> tuple[DeviceReport, ...]:
+        """The reports with the driver's own figure of this process's memory, where it can say."""
+        held = await asyncio.to_thread(self.host.inventory.process_memory, pid)
+        return tuple(replace(r, used_bytes=held.get(r.uuid, r.used_bytes)) for r in reports)
 
     def _spec(self) -> ProcessSpec:
         settings, replica = self.host.settings, self.replica

@@ -71,13 +71,11 @@ class Loaded:
     Attributes:
         speed: tokens/s at the budget.
         budget_tokens: padded tokens per batch.
-        used_bytes: by device, what this replica holds after warm-up.
     """
 
     reports: tuple[DeviceReport, ...]
     speed: float
     budget_tokens: int
-    used_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,6 @@ class ReplicaActor(xo.StatelessActor):
             reports=reports,
             speed=server.speed,
             budget_tokens=server.budget_tokens,
-            used_bytes=max((r.used_bytes for r in reports), default=0),
         )
 
     def _enter(self, phase: Phase, fraction: float) -> None:

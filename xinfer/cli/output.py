@@ -229,14 +229,3 @@ def gibibytes(count: Any) -> str:
             return f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def duration(seconds: Any) -> str:
-    """``4.2 s``, ``3 min 10 s``, ``2 h 5 min``."""
-    value = float(seconds)
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

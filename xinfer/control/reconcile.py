@@ -11,22 +11,14 @@ from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.draft import Desired, Draft
-from xinfer.control.effects import Effect, StartReplica
+from xinfer.control.effects import StartReplica
 from xinfer.control.lifecycle import move
 from xinfer.placement.plan import NoFitting, Placed, plan_launch
-from xinfer.settings import Timings
 
 PLANS_PER_STEP = 4
 """Plans over the whole cluster in one step; the rest wait for the next tick, so that no step takes long."""
 
 WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
-
-
-def reconcile(snapshot: Snapshot, now: float, timings: Timings) -> tuple[Snapshot, tuple[Effect, ...]]:
-    """Start what is due, by itself; ``step`` does it with every tick, join and crash."""
-    draft = Draft(snapshot, now, timings)
-    start_due(draft)
-    return draft.finish()
 
 
 def start_due(draft: Draft, *, only: ReplicaId | None = None, wake: bool = False) -> None:

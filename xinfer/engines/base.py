@@ -97,7 +97,6 @@ class Engine(ABC):
     """One engine. Instances hold no state."""
 
     name: ClassVar[str]
-    formats: ClassVar[frozenset[str]]
     types: ClassVar[frozenset[ModelType]]
     dtypes: ClassVar[frozenset[Dtype]]
     base_bytes: ClassVar[int]

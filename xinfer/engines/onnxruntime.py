@@ -14,7 +14,6 @@ class OnnxRuntimeEngine(Engine):
     """ONNX graphs on CPU and CUDA."""
 
     name: ClassVar[str] = "onnxruntime"
-    formats: ClassVar[frozenset[str]] = frozenset({"onnx"})
     types: ClassVar[frozenset[ModelType]] = frozenset({ModelType.RERANK, ModelType.EMBEDDING})
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({Dtype.FLOAT32})
     base_bytes: ClassVar[int] = 150 << 20

@@ -14,7 +14,6 @@ class SentenceTransformersEngine(Engine):
     """PyTorch checkpoints on CPU and CUDA."""
 
     name: ClassVar[str] = "sentence_transformers"
-    formats: ClassVar[frozenset[str]] = frozenset({"pytorch"})
     types: ClassVar[frozenset[ModelType]] = frozenset({ModelType.RERANK, ModelType.EMBEDDING})
     dtypes: ClassVar[frozenset[Dtype]] = frozenset(Dtype)
     base_bytes: ClassVar[int] = 600 << 20

@@ -22,8 +22,8 @@ def find_worker(name: str, workers: Sequence[Worker], param: str) -> Worker:
     Raises:
         InvalidPlacement: there is none, or several share the ip or host name; lists them.
     """
-    exact = [w for w in workers if name in (w.address, w.id)]
-    bare = name.removeprefix("[").removesuffix("]")
+    bare = _bare(name)
+    exact = [w for w in workers if bare == _bare(w.address) or name == w.id]
     found = exact or [w for w in workers if bare and bare in (w.host, w.ip)]
     if len(found) == 1:
         return found[0]
@@ -32,6 +32,11 @@ def find_worker(name: str, workers: Sequence[Worker], param: str) -> Worker:
             f"{param}: {name} is shared by several workers, so name one of {addresses(found)}.", param=param, choices=_choices(found)
         )
     raise InvalidPlacement(f"{param}: there is no worker {name!r}, {_there_are(workers)}.", param=param, choices=_choices(workers))
+
+
+def _bare(address: str) -> str:
+    """Without the brackets that IPv6 may come in."""
+    return address.replace("[", "").replace("]", "")
 
 
 def only_worker(workers: Sequence[Worker]) -> Worker:

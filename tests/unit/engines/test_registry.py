@@ -42,7 +42,6 @@ def test_every_engine_declares_itself() -> None:
         assert engine.name == name
         assert registry.base_bytes(name) == engine.base_bytes > 50 << 20
         assert registry.declared_options(name)["max_batch_ms"] is float
-        assert engine.formats
         assert engine.types
         assert engine.dtypes
 

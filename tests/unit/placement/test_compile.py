@@ -17,7 +17,6 @@ from xinfer.schemas.launch import LaunchRequest, Placement
 
 A = worker("a", 4, host="alpha")  # 10.0.0.1:24002
 B = worker("b", 2)  # 10.0.0.2:24002
-V6 = worker("v", 2, address="[::1]:24002")
 TWIN = worker("c", 2, address="10.0.0.1:24003")
 LOST = worker("d", 2, state=WorkerState.LOST)  # 10.0.0.4:24002
 SUSPECT = worker("e", 2, state=WorkerState.SUSPECT)  # 10.0.0.5:24002
@@ -100,10 +99,12 @@ def test_the_only_worker_needs_no_name() -> None:
     assert pins((B, LOST), gpu_idx=1) == [slot("b", 1)]
 
 
-@pytest.mark.parametrize("address", ["[::1]:24002", "::1", "[::1]"])
-def test_ipv6(address: str) -> None:
-    assert pins((A, V6), slots=[f"{address}@0,1"]) == [slot("v", 0, 1)]
-    assert pins((A, V6), worker_ip=address, gpu_idx=1) == [slot("v", 1)]
+@pytest.mark.parametrize("own", ["[::1]:24002", "::1:24002"])
+@pytest.mark.parametrize("address", ["[::1]:24002", "::1:24002", "::1", "[::1]"])
+def test_ipv6(own: str, address: str) -> None:
+    workers = (A, worker("v", 2, address=own))
+    assert pins(workers, slots=[f"{address}@0,1"]) == [slot("v", 0, 1)]
+    assert pins(workers, worker_ip=address, gpu_idx=1) == [slot("v", 1)]
 
 
 def test_pins_may_name_a_suspect_worker() -> None:

@@ -79,7 +79,6 @@ class FakeEngine(Engine):
     """Loads the model it was made with."""
 
     name: ClassVar[str] = "fake"
-    formats: ClassVar[frozenset[str]] = frozenset({"none"})
     types: ClassVar[frozenset[ModelType]] = frozenset(ModelType)
     dtypes: ClassVar[frozenset[Dtype]] = frozenset(Dtype)
     base_bytes: ClassVar[int] = 0
