@@ -29,7 +29,7 @@ class Supervisor:
         self.asked = asyncio.Event()
         self.away = False
 
-    async def routes(self, epoch: Epoch, version: int, wait: float) -> RouteTable | None:
+    async def routes(self, epoch: Epoch, version: int, wait: float, *asker: object) -> RouteTable | None:
         if self.away:
             raise SupervisorUnreachable("away")
         if wait:
