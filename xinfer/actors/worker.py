@@ -166,15 +166,18 @@ class WorkerActor(xo.StatelessActor):
             del self._hosted[replica.id]
 
     async def _keep_link(self) -> None:
-        """Join, beat, and join again whenever the supervisor was away or has forgotten us."""
+        """Join, beat, and join again whenever the supervisor was away or has forgotten us; each reason is logged once."""
+        said = ""
         while True:
             try:
                 supervisor = SupervisorRef(await find_supervisor(self._settings))
                 epoch = await self._join(supervisor)
-                self._supervisor = supervisor
+                self._supervisor, said = supervisor, ""
                 await self._beat_until_lost(supervisor, epoch)
             except (SupervisorUnreachable, StaleEpoch) as error:
-                log.info("no supervisor", reason=error.message)
+                if error.message != said:
+                    log.warning("no supervisor, trying again every second", reason=error.message)
+                said = error.message
                 await asyncio.sleep(RECONNECT)
             except XinferError as error:
                 log.error("the supervisor refuses this worker", reason=error.message)

@@ -32,7 +32,9 @@ def resolve(env: Mapping[str, str], token_file: Path | None, home: Home, binds: 
     for bind in binds:
         if _is_wildcard(bind):
             raise ConfigError(
-                f"--host {bind or repr(bind)} must be a concrete address of this machine: actors hand it to each other.", param="--host"
+                f"Actors cannot listen on {bind or repr(bind)}: a worker's --host, or --supervisor-host, must be a concrete address of "
+                "this machine, because actors hand it to each other.",
+                param="--host",
             )
     if token_file is not None:
         return _checked(_read(token_file, FLAG), f"{FLAG} {token_file}")
