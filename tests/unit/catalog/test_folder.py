@@ -81,7 +81,7 @@ def test_the_folder_names_its_family(path: str) -> None:
 
 def test_the_configuration_names_its_family_unless_the_kind_differs() -> None:
     assert find(replace(EMBEDDER, config={**ENCODER, "_name_or_path": "intfloat/multilingual-e5-small"})).name == "multilingual-e5-small"
-    root = "/root/.cache/torch/sentence_transformers/BAAI_bge-small-en-v1.5/"
+    root = "/home/me/.cache/torch/sentence_transformers/BAAI_bge-small-en-v1.5/"
     assert find(replace(EMBEDDER, config={**ENCODER, "_name_or_path": root})).name == "bge-small-en-v1.5"
     descendant = find(replace(RERANKER, config={**CROSS, "_name_or_path": "BAAI/bge-m3"}))
     assert (descendant.name, descendant.type) == ("mine", ModelType.RERANK)
