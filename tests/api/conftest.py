@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from tests.api.event_replicas import FakeReplicas, turn, zero
 from tests.api.fakes import FakeControl, FakeInference, ports
 from xinfer.api.app import create_app
+from xinfer.api.dispatch import Dispatcher
 from xinfer.api.protocol import Http
-from xinfer.settings import Limits
+from xinfer.settings import Limits, Timings
 
 LIMITS = Limits(body_bytes=200_000, documents=1000)
 
@@ -68,3 +73,23 @@ def server() -> Iterator[Server]:
     it.should_exit = True
     thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+async def replicas() -> FakeReplicas:
+    """They answer when the test says so."""
+    return FakeReplicas()
+
+
+@pytest.fixture
+async def dispatcher(replicas: FakeReplicas) -> AsyncIterator[Dispatcher]:
+    """On the test's own loop; afterwards nothing may be left in flight, nor any complaint unheard."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    made = Dispatcher(replicas, limits=Limits(), timings=Timings(hold_for_replica=0.2))
+    yield made
+    await turn()
+    assert zero(made)
+    await made.close()
+    gc.collect()
+    assert complaints == []

@@ -3,150 +3,131 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.api.test_dispatch import LONG, Call, FakeReplicas, M, answer, docs, right, route, table, turn, zero
+from tests.api.event_replicas import LONG, Call, FakeReplicas, M, answer, docs, right, route, table, turn
 from xinfer.api.dispatch import Dispatcher
 from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.routes import RouteTable
 from xinfer.errors import DeadlineExceeded, EngineError, ModelLoading, ModelNotFound, ReplicaBusy, ReplicaLost
-from xinfer.settings import Limits, Timings
 
 
-@pytest.fixture
-def fakes() -> FakeReplicas:
-    return FakeReplicas()
-
-
-@pytest.fixture
-async def dispatcher(fakes: FakeReplicas) -> AsyncIterator[Dispatcher]:
-    complaints: list[dict[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    made = Dispatcher(fakes, limits=Limits(), timings=Timings(hold_for_replica=0.2))
-    yield made
-    await turn()
-    assert zero(made)
-    await made.close()
-    assert complaints == []
-
-
-async def test_a_replica_lost_after_the_caller_hung_up(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_a_replica_lost_after_the_caller_hung_up(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a"), route("b")))
     running = asyncio.create_task(dispatcher.run(M, docs(1)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
-    lost = fakes.calls[0]
+    await replicas.until(lambda: len(replicas.calls) == 1)
+    lost = replicas.calls[0]
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     lost.fail(ReplicaLost("gone"))
     await turn()
-    assert len(fakes.seen) == 1  # nobody wants it any more, so nobody else runs it
+    assert len(replicas.seen) == 1  # nobody wants it any more, so nobody else runs it
     assert dispatcher.stats()["replicas"][lost.route.replica_id]["ejected"] == 1
 
 
-async def test_an_answer_after_new_routes_counts_if_the_replica_is_the_same(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_an_answer_after_new_routes_counts_if_the_replica_is_the_same(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     running = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
+    await replicas.until(lambda: len(replicas.calls) == 1)
     dispatcher.update_routes(table(replace(route("a"), speed=99.0), route("b"), version=2))
-    fakes.calls[0].ok()
+    replicas.calls[0].ok()
     assert right(await running, docs(2))
-    assert len(fakes.seen) == 1
+    assert len(replicas.seen) == 1
 
 
-async def test_an_answer_of_a_life_that_has_ended_is_not_delivered_twice(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_an_answer_of_a_life_that_has_ended_is_not_delivered_twice(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     running = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
-    first = fakes.calls[0]
-    fakes.auto = Call.ok
+    await replicas.until(lambda: len(replicas.calls) == 1)
+    first = replicas.calls[0]
+    replicas.auto = Call.ok
     dispatcher.update_routes(table(route("a", epoch=2), version=2))  # its items are queued again
     first.ok()
     assert right(await running, docs(2))
     assert dispatcher.stats()["models"]["m"]["documents_total"] == 2
 
 
-async def test_a_deadline_while_the_only_replica_hangs(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_a_deadline_while_the_only_replica_hangs(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     with pytest.raises(DeadlineExceeded, match="2 of 2 items"):
         await dispatcher.run(M, docs(2), timeout=0.01)
-    fakes.calls[0].ok()
+    replicas.calls[0].ok()
     await turn()
-    fakes.auto = Call.ok
+    replicas.auto = Call.ok
     assert right(await dispatcher.run(M, docs(2)), docs(2))
 
 
-async def test_a_replica_that_is_always_busy_keeps_work_until_its_deadline(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_a_replica_that_is_always_busy_keeps_work_until_its_deadline(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
-    fakes.auto = lambda call: call.fail(ReplicaBusy("full"))
+    replicas.auto = lambda call: call.fail(ReplicaBusy("full"))
     with pytest.raises(DeadlineExceeded):
         await dispatcher.run(M, docs(2), timeout=0.3)
-    assert 2 < len(fakes.seen) < 20  # asked again now and then, not in a busy loop
+    assert 2 < len(replicas.seen) < 20  # asked again now and then, not in a busy loop
 
 
-async def test_a_stop_ends_what_waits_and_lets_what_runs_finish(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_a_stop_ends_what_waits_and_lets_what_runs_finish(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     runs = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
+    await replicas.until(lambda: len(replicas.calls) == 1)
     waits = [asyncio.create_task(dispatcher.run(M, docs(40))) for _ in range(3)]
-    await fakes.until(lambda: len(fakes.calls) == 2)
+    await replicas.until(lambda: len(replicas.calls) == 2)
     dispatcher.update_routes(RouteTable(Epoch(1), 2, {}))
     async with asyncio.timeout(LONG):
         ended = await asyncio.gather(*waits, return_exceptions=True)
     assert all(isinstance(error, ModelNotFound) for error in ended)
     assert not runs.done()
-    for call in list(fakes.calls):
+    for call in list(replicas.calls):
         call.ok()
     assert right(await runs, docs(2))
     await turn()
     assert dispatcher.stats()["models"] == {}
 
 
-async def test_a_replica_that_dies_while_its_model_is_stopped(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_a_replica_that_dies_while_its_model_is_stopped(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     runs = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
+    await replicas.until(lambda: len(replicas.calls) == 1)
     dispatcher.update_routes(RouteTable(Epoch(1), 2, {}))
-    fakes.calls[0].fail(ReplicaLost("killed"))
+    replicas.calls[0].fail(ReplicaLost("killed"))
     with pytest.raises(ModelNotFound, match="stopped"):
         await runs
     await turn()
     assert dispatcher.stats()["models"] == {}
 
 
-async def test_all_replicas_gone_then_back(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_all_replicas_gone_then_back(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a"), route("b")))
     running = [asyncio.create_task(dispatcher.run(M, docs(5))) for _ in range(4)]
-    await fakes.until(lambda: bool(fakes.at("a")) and bool(fakes.at("b")))
-    for call in list(fakes.calls):
+    await replicas.until(lambda: bool(replicas.at("a")) and bool(replicas.at("b")))
+    for call in list(replicas.calls):
         if not call.outcome.done():
             call.fail(ReplicaLost("power cut"))
     dispatcher.update_routes(table(version=2, starting=2))
     await turn()
-    fakes.auto = Call.ok
+    replicas.auto = Call.ok
     dispatcher.update_routes(table(route("a", epoch=2), version=3, starting=1))
     async with asyncio.timeout(LONG):
         assert all(right(result, docs(5)) for result in await asyncio.gather(*running))
 
 
-async def test_all_replicas_gone_and_none_back(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_all_replicas_gone_and_none_back(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     running = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
-    fakes.calls[0].fail(ReplicaLost("power cut"))
+    await replicas.until(lambda: len(replicas.calls) == 1)
+    replicas.calls[0].fail(ReplicaLost("power cut"))
     async with asyncio.timeout(LONG):
         with pytest.raises(ModelLoading, match="came back within"):
             await running  # still in the routes, but its probe is never answered
-    for _, asked in fakes.probes:
+    for _, asked in replicas.probes:
         asked.set_result(False)
 
 
 @pytest.mark.parametrize("wrong", ["values", "tokens", "truncated", "width"])
-async def test_an_answer_of_the_wrong_form_is_an_error_not_a_hang(dispatcher: Dispatcher, fakes: FakeReplicas, wrong: str) -> None:
+async def test_an_answer_of_the_wrong_form_is_an_error_not_a_hang(dispatcher: Dispatcher, replicas: FakeReplicas, wrong: str) -> None:
     dispatcher.update_routes(table(route("a")))
     good = 1 if wrong == "width" else 0
 
@@ -161,15 +142,15 @@ async def test_an_answer_of_the_wrong_form_is_an_error_not_a_hang(dispatcher: Di
             result = replace(result, **{wrong: getattr(result, wrong)[:-1]})
         call.outcome.set_result(result)
 
-    fakes.auto = run
+    replicas.auto = run
     async with asyncio.timeout(LONG):
         with pytest.raises(EngineError, match="shape" if wrong == "width" else "answered"):
             await dispatcher.run(M, docs(12, 400))
-    for call in list(fakes.calls):
+    for call in list(replicas.calls):
         call.ok()
 
 
-async def test_an_answer_in_the_turn_of_the_deadline_is_an_answer(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_an_answer_in_the_turn_of_the_deadline_is_an_answer(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     loop = asyncio.get_running_loop()
     dispatcher.update_routes(table(route("a")))
     due = loop.time() + 0.05
@@ -179,12 +160,12 @@ async def test_an_answer_in_the_turn_of_the_deadline_is_an_answer(dispatcher: Di
         while loop.time() < due + 0.01:  # the loop finds the reply and the time-out in its next turn, in this order
             pass
 
-    fakes.auto = run
+    replicas.auto = run
     assert right(await dispatcher.run(M, docs(2), timeout=0.05), docs(2))
 
 
-async def test_models_that_were_stopped_leave_nothing(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
-    fakes.auto = Call.ok
+async def test_models_that_were_stopped_leave_nothing(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
+    replicas.auto = Call.ok
     for number in range(50):
         uid = ModelUid(f"m{number}")
         routes = replace(table(route("a")).models[M], model_uid=uid)
@@ -194,12 +175,12 @@ async def test_models_that_were_stopped_leave_nothing(dispatcher: Dispatcher, fa
     assert set(dispatcher.stats()["models"]) == {"m49"}
 
 
-async def test_while_the_last_replica_drains_new_work_is_refused_at_once(dispatcher: Dispatcher, fakes: FakeReplicas) -> None:
+async def test_while_the_last_replica_drains_new_work_is_refused_at_once(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
     dispatcher.update_routes(table(route("a")))
     runs = asyncio.create_task(dispatcher.run(M, docs(2)))
-    await fakes.until(lambda: len(fakes.calls) == 1)
+    await replicas.until(lambda: len(replicas.calls) == 1)
     dispatcher.update_routes(table(version=2))  # the deployment is still there, without anything that starts
     with pytest.raises(ModelNotFound, match="being stopped"):
         await dispatcher.run(M, docs(2))
-    fakes.calls[0].ok()
+    replicas.calls[0].ok()
     assert right(await runs, docs(2))

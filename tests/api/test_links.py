@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.api.test_dispatch import route, table
+from tests.api.event_replicas import route, table
 from xinfer.actors.refs import SupervisorRef
 from xinfer.api import links
 from xinfer.api.links import ReplicaCalls, poll_routes
