@@ -228,10 +228,13 @@ def _key(demand: Demand) -> tuple[Shape, WorkerId | None]:
     return Shape(demand.bytes_per_device, demand.n_devices), None if demand.worker_id is None else WorkerId(demand.worker_id)
 
 
-def _freedom(entry: tuple[int, Demand]) -> tuple[bool, bool, int, int, int]:
-    """Pins, then one worker's, then many devices, then large ones, then by ordinal."""
+def _freedom(entry: tuple[int, Demand]) -> tuple[bool, bool, int, int]:
+    """Pins, then one worker's, then many devices, then by ordinal.
+
+    Not by size: within one deployment sizes differ only as they were measured, and a restart should find the same places.
+    """
     ordinal, demand = entry
-    return demand.pin is None, demand.worker_id is None, -demand.n_devices, -demand.bytes_per_device, ordinal
+    return demand.pin is None, demand.worker_id is None, -demand.n_devices, ordinal
 
 
 def _why(candidate: Candidate) -> str:

@@ -38,6 +38,11 @@ def test_replicas_spread_over_workers_then_devices() -> None:
     assert slots == [slot("a", 0), slot("b", 0), slot("a", 1), slot("b", 1)]
 
 
+def test_measured_sizes_do_not_change_the_order_of_places() -> None:
+    sizes = [Demand(2 * GIB), Demand(2 * GIB + 1), Demand(2 * GIB - 1)]
+    assert planned(snapshot([worker("a", 3)]), deployment("m", sizes)) == [slot("a", 0), slot("a", 1), slot("a", 2)]
+
+
 def test_a_full_round_before_any_device_takes_two() -> None:
     slots = planned(snapshot([worker("a", 1), worker("b", 3)]), deployment("m", [ONE] * 5))
     assert sorted(slots[:4]) == [slot("a", 0), slot("b", 0), slot("b", 1), slot("b", 2)]
