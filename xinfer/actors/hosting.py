@@ -51,7 +51,6 @@ class Hosted:
     replica: Replica
     devices: tuple[Device, ...]
     child: Child | None = None
-    stopping: bool = False
     stderr: Path = Path("/dev/null")
     ref: ReplicaRef | None = None
     task: asyncio.Task[None] | None = None
@@ -65,7 +64,6 @@ class Hosted:
     def ask_stop(self, drain: float) -> None:
         """Drain for at most ``drain`` seconds, then end the process; during a start, end it at once."""
         self.drain_seconds = drain
-        self.stopping = True
         self._stop.set()
 
     async def _life(self) -> None:
@@ -218,7 +216,7 @@ class Hosted:
         try:
             await asyncio.wait({ended, health, stop}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                return None if self.stopping else ReplicaLost(f"The process ended with code {ended.result()}.")
+                return None if self._stop.is_set() else ReplicaLost(f"The process ended with code {ended.result()}.")
             if health.done() and not stop.done():
                 return ReplicaLost(health.result())
             await self._drain(self.ref, ended)
