@@ -17,7 +17,7 @@ from xinfer.actors.refs import SupervisorRef
 from xinfer.actors.supervisor import SupervisorActor
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import load_builtin
-from xinfer.cluster.ids import WorkerId
+from xinfer.cluster.ids import Epoch, WorkerId
 from xinfer.control.restore import restore
 from xinfer.errors import NoWorker
 from xinfer.schemas.launch import LaunchRequest
@@ -45,4 +45,13 @@ async def test_a_launch_waits_until_the_supervisor_has_settled(settling: Supervi
     assert not launch.done()
     with pytest.raises(NoWorker, match="No worker has joined"):
         await launch
+    assert not (await settling.snapshot()).expected
+
+
+async def test_routes_come_when_the_supervisor_has_settled_and_not_before(settling: SupervisorRef) -> None:
+    early = await settling.routes(Epoch(0), -1, QUICK.settle / 5)
+    assert (await settling.snapshot()).expected
+    assert early is None, "an API process would have given up the replicas that its last table names"
+    table = await settling.routes(Epoch(0), -1, 10 * QUICK.settle)
+    assert table is not None
     assert not (await settling.snapshot()).expected
