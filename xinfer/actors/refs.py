@@ -19,6 +19,7 @@ from xinfer.actors.messages import (
     Welcome,
     WorkerUsage,
 )
+from xinfer.actors.packing import pack_items, unpack_result
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
@@ -68,9 +69,9 @@ class ReplicaRef:
         """How far ``load`` has come."""
         return await self._call("progress", timeout=timeout)  # type: ignore[no-any-return]
 
-    async def run(self, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
-        """Run one shard. Raises ReplicaBusy, EngineError."""
-        return await self._call("run", items, timeout=timeout)  # type: ignore[no-any-return]
+    async def run(self, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
+        """Run one shard, ahead of what is not urgent. Raises ReplicaBusy, EngineError."""
+        return unpack_result(await self._call("run", pack_items(items), urgent, timeout=timeout))
 
     async def stats(self, timeout: float) -> ReplicaStats:
         """Figures since it became ready."""

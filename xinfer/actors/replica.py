@@ -11,7 +11,7 @@ import structlog
 import xoscar as xo
 
 from xinfer.actors.messages import Loaded, LoadProgress, ReplicaStats
-from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.actors.packing import pack_result, unpack_items
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.replica import Assignment, Phase, Progress
 from xinfer.engines import registry
@@ -95,16 +95,17 @@ class ReplicaActor(xo.StatelessActor):
         """How far ``load`` has come."""
         return self._state
 
-    async def run(self, items: tuple[WorkItem, ...]) -> ShardResult:
-        """Run one shard.
+    async def run(self, packed: bytes, urgent: bool = False) -> bytes:
+        """Run one shard, ahead of what is not urgent: ``packing`` says how it comes and goes.
 
         Raises:
             ReplicaBusy: draining or not loaded; EngineError: the engine failed on every item.
         """
         if self._server is None or self._draining:
             raise ReplicaBusy(f"Replica {self.uid} takes no work now.")
+        items = unpack_items(packed)
         try:
-            return await self._server.run(items)
+            return pack_result(await self._server.run(items, urgent))
         except XinferError:
             raise
         except Exception as error:
