@@ -79,3 +79,27 @@ async def test_aborting_by_request_id(api: Api) -> None:
     assert api.inference.cancelled.is_set()
     assert running.status == 499
     assert (await api.http.post("/v1/models/ce/requests/slow-1/abort", json={})).json() == {"aborted": 0}
+
+
+async def test_an_answer_and_a_hang_up_in_one_turn(api: Api) -> None:
+    """Whichever is seen first, the task is not cancelled later, in the middle of something else."""
+    api.inference.block = asyncio.Event()
+    for _ in range(3):
+        hung = Hung(api.app, "POST", "/v1/rerank", BODY)
+        await asyncio.wait_for(api.inference.entered.wait(), 5)
+        hung.hang_up()
+        api.inference.block.set()
+        await asyncio.wait_for(hung.over, 5)
+        assert hung.status in (200, 499)
+        api.inference.block.clear()
+        api.inference.entered.clear()
+
+
+async def test_a_server_that_stops_is_not_taken_for_an_abort(api: Api) -> None:
+    api.inference.block = asyncio.Event()
+    hung = Hung(api.app, "POST", "/v1/rerank", BODY)
+    await asyncio.wait_for(api.inference.entered.wait(), 5)
+    hung.over.cancel()
+    await asyncio.wait({hung.over}, timeout=5)
+    assert hung.over.cancelled()
+    assert hung.sent == []

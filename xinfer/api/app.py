@@ -12,6 +12,7 @@ from xinfer.api.meter import Meter, Metered
 from xinfer.api.ports import Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
 from xinfer.api.routes import catalog, cluster, docs, embeddings, health, models, plan, requests, rerank
+from xinfer.api.straight import Straight
 from xinfer.settings import Limits, Timings
 
 ABOUT = """Serve models on many GPUs and many machines.
@@ -49,6 +50,7 @@ def create_app(
         app.include_router(room.router)
     app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])
     errors.install(app)
+    app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes])
     app.add_middleware(Metered, meter=app.state.meter)
     app.add_middleware(errors.Border, new_id=lambda: uuid.uuid4().hex)
     describe(app, "xinfer", version, ABOUT)

@@ -44,7 +44,7 @@ class HttpError(XinferError):
 
 def install(app: FastAPI) -> None:
     """Register the handlers; unexpected exceptions are met by ``Border``."""
-    app.add_exception_handler(XinferError, _on_ours)
+    app.add_exception_handler(XinferError, on_ours)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
 
@@ -80,7 +80,8 @@ def _headers(error: XinferError, status: int) -> dict[str, str]:
     return headers
 
 
-async def _on_ours(request: Request, error: Exception) -> Response:
+async def on_ours(request: Request, error: Exception) -> Response:
+    """The reply to an error of ours; the log hears of those that the server is to blame for."""
     ours = error if isinstance(error, XinferError) else XinferError(str(error))
     if ours.http_status >= 500 and not ours.retryable:
         log.error("request %s failed: %s: %s", request.scope.get("request_id"), ours.code, ours.message)

@@ -130,30 +130,53 @@ def fairness_key(request: Request) -> str:
     return hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:16] if given else ""
 
 
+class _Leash:
+    """Cancels the task that a request runs in: once, and not after it was undone."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self.why = ""
+
+    def pull(self, why: str) -> bool:
+        """False when it was pulled before."""
+        if self.why or self._task is None:
+            return False
+        self.why = why
+        return self._task.cancel()
+
+    def cancel(self) -> bool:
+        """What an abort does."""
+        return self.pull("The request was aborted.")
+
+    def undo(self) -> bool:
+        """Let the task go on; returns whether the cancel that has come was this one, and no one else's beside it."""
+        task, self._task = self._task, None
+        return bool(self.why) and task is not None and task.uncancel() == 0
+
+
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``, and cancel it when the client hangs up or someone aborts the request.
+    """Await ``work`` in this task, and cancel it when the client hangs up or someone aborts the request.
 
     The body must have been read: from then on the only message to come is the disconnect.
 
     Raises:
         Cancelled: the work was cancelled; whatever else ``work`` raises.
     """
-    running = asyncio.ensure_future(work)
+    leash = _Leash()
     gone = asyncio.ensure_future(_disconnected(request))
+    gone.add_done_callback(lambda task: task.cancelled() or leash.pull("The client hung up."))
     calls, name = service(request).calls, request_id(request)
-    calls.enter(name, running)
+    calls.enter(name, leash)
     try:
-        await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            if running.cancelled():
-                raise Cancelled("The request was aborted.")
-            return running.result()
-        raise Cancelled("The client hung up.")
+        return await work
+    except asyncio.CancelledError:
+        if leash.undo():
+            raise Cancelled(leash.why) from None
+        raise
     finally:
-        calls.leave(name, running)
-        for task in (running, gone):
-            task.cancel()
-        await asyncio.gather(running, gone, return_exceptions=True)
+        leash.undo()
+        calls.leave(name, leash)
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:

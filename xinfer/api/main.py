@@ -63,6 +63,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
+        runtime.settle()
         await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
         polling.cancel()
         await dispatcher.close()
@@ -97,6 +98,7 @@ async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody asks who the client is
         timeout_graceful_shutdown=8,  # what is in flight; the launcher kills after 10
         timeout_keep_alive=75,
         backlog=4096,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,15 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]], log_level: str =
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())
+
+
+def settle() -> None:
+    """Call when a process has all it will keep: the garbage collector no longer walks what modules and models are made of.
+
+    A full collection of an API process took 70 ms and of a replica with torch more, with every request waiting, each few thousand requests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
