@@ -1,0 +1,360 @@
+"""Runs a load against a server: streams of requests, the replicas' figures beside them, and what came of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import uvloop
+
+from xinfer.bench.connection import Connection, Sent
+from xinfer.bench.figures import Done, ReplicaShare, Summary, overlapping, shares, summarise
+from xinfer.bench.load import Load, Request, arrivals, request
+from xinfer.bench.readings import Lane, Reading, growth, lanes, parse
+
+Clock = time.perf_counter
+SAMPLE = 0.5
+"""Seconds between two readings of the replicas' figures."""
+BODIES = 600
+"""Different bodies of a load that only time ends."""
+UNREAD = 64 << 20
+"""Bytes of answers that are kept to be looked at after the clock has stopped."""
+BULK_SIZE = 600
+RAMP = 2.0
+"""Seconds from the first bulk request until bulk is measured."""
+BULK_ALONE = 5.0
+"""Seconds that bulk is measured alone, at least."""
+PAUSE = 0.2
+"""Seconds before a bulk client that was refused tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        requests: how many; None with a ``duration`` means as many as it takes.
+        duration: seconds after which no more are sent.
+        concurrency: closed loop of so many clients, unless ``rate`` is given.
+        rate: open loop, requests a second.
+        background: bulk requests of `BULK_SIZE` documents that are kept in flight while the measured ones run.
+        priority: "interactive" or "bulk" for the measured requests, "" for what the server makes of them.
+        warmup: requests before the clock starts.
+    """
+
+    base_url: str
+    load: Load
+    requests: int | None = 600
+    duration: float | None = None
+    concurrency: int = 32
+    rate: float | None = None
+    background: int = 0
+    priority: str = ""
+    api_key: str | None = None
+    timeout: float = 600.0
+    warmup: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The background stream, in documents a second: before the measured requests and beside them."""
+
+    alone: float
+    beside: float
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of a plan.
+
+    Attributes:
+        summary: the measured requests; beside bulk, if there was any.
+        alone: the same requests without bulk, None without a background.
+        replicas, lanes: empty where the server does not report its replicas.
+        cpu_seconds: what the driver itself used.
+        interrupted: ended by Ctrl-C; the figures are of what was done until then.
+    """
+
+    summary: Summary
+    alone: Summary | None = None
+    bulk: Bulk | None = None
+    replicas: list[ReplicaShare] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> int:
+        """Requests that were not answered right, in every part of the run."""
+        parts = [self.summary, self.alone, self.bulk.summary if self.bulk else None]
+        return sum(part.requests - part.ok for part in parts if part is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One stream from its first request to its last answer."""
+
+    done: list[Done]
+    begun: float
+    ended: float
+
+    def summary(self) -> Summary:
+        """Its figures."""
+        return summarise(self.done, self.ended - self.begun)
+
+
+def run(plan: Plan) -> Run:
+    """Run a plan in an event loop of its own; Ctrl-C ends it early, with the figures until then."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(plan))
+
+
+async def _run(plan: Plan) -> Run:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        loop.remove_signal_handler(signal.SIGINT)  # the second one ends the process
+        stop.set()
+
+    # Signals reach the main thread only; elsewhere there is nothing to catch.
+    with suppress(ValueError, RuntimeError):
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        async with Connection(plan.base_url, plan.api_key, plan.timeout) as connection:
+            return await Driver(plan, connection, stop).run()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+class Driver:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, connection: Connection, stop: asyncio.Event) -> None:
+        self._plan = plan
+        self._connection = connection
+        self._stop = stop
+        self._models = [name for name in (plan.load.model, plan.load.embedding_model) if name]
+        self._headers = {"x-priority": plan.priority} if plan.priority else None
+        count = plan.requests if plan.requests is not None else BODIES
+        self._bodies = [request(plan.load, number) for number in range(count)]
+
+    async def run(self) -> Run:
+        """Warm up, then run every part."""
+        plan = self._plan
+        for number in range(plan.warmup):
+            await self._unless_stopped(self._connection.send(request(plan.load, number), Clock()))
+        slots: dict[str, str] = {}
+        for model in self._models:
+            slots |= await self._connection.slots(model)
+        used = _cpu_seconds()
+        if plan.background:
+            made = await self._with_background(slots)
+        else:
+            async with self._watch() as readings:
+                stretch = await self._measured()
+            made = Run(stretch.summary(), **_replica_figures(readings, slots))
+        return replace(made, cpu_seconds=_cpu_seconds() - used, interrupted=self._stop.is_set())
+
+    async def _with_background(self, slots: dict[str, str]) -> Run:
+        alone = await self._measured()
+        bulk: list[Sent] = []
+        async with self._bulk(bulk) as finish:
+            await self._sleep(RAMP)
+            before = await self._reading()
+            begun = Clock()
+            await self._sleep(max(BULK_ALONE, alone.ended - alone.begun))
+            between, ended = await self._reading(), Clock()
+            async with self._watch() as readings:
+                beside = await self._measured()
+            if not _reports(before):
+                await finish()
+        done = [sent.done() for sent in bulk]
+        if _reports(before):
+            small = sum(each.size for each in beside.done if each.failure is None)
+            rates = _items_per_second(before, between), _items_per_second(readings[0], readings[-1], less=small)
+        else:
+            rates = overlapping(done, begun, ended), overlapping(done, beside.begun, beside.ended)
+        summary = summarise(done, beside.ended - begun)
+        return Run(beside.summary(), alone.summary(), Bulk(*rates, summary), **_replica_figures(readings, slots))
+
+    async def _measured(self) -> Stretch:
+        """The measured requests, once."""
+        plan, found = self._plan, Tally()
+        endless: Iterable[Request] = self._bodies if plan.requests is not None else itertools.cycle(self._bodies)
+        begun = Clock()
+        requests = endless if plan.duration is None else _until(endless, begun + plan.duration)
+
+        async def send(each: Request, due: float) -> None:
+            found.add(await self._connection.send(each, due, self._headers))
+
+        if plan.rate is None:
+            await self._unless_stopped(closed_loop(send, iter(requests), plan.concurrency))
+        else:
+            await self._unless_stopped(open_loop(send, requests, arrivals(plan.rate, plan.load.seed), plan.duration))
+        return Stretch(found.done(), begun, Clock())
+
+    @asynccontextmanager
+    async def _bulk(self, into: list[Sent]) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Bulk requests in flight; the function yielded sends no more and waits for those that are."""
+        plan = self._plan
+        load = replace(plan.load, sizes=(BULK_SIZE,), seed=plan.load.seed + 1)
+        bodies = itertools.cycle([request(load, number) for number in range(2 * plan.background)])
+        ending = asyncio.Event()
+
+        async def client() -> None:
+            while not ending.is_set():
+                sent = await self._connection.send(next(bodies), Clock())
+                into.append(sent)
+                if sent.status != 200:
+                    await asyncio.sleep(PAUSE)
+
+        clients = [asyncio.create_task(client()) for _ in range(plan.background)]
+
+        async def finish() -> None:
+            ending.set()
+            await self._unless_stopped(_all(clients))
+
+        try:
+            yield finish
+        finally:
+            await _cancelled(clients)
+
+    @asynccontextmanager
+    async def _watch(self) -> AsyncIterator[list[Reading]]:
+        """Readings from now to the end of the block; filled when the block has ended."""
+        texts: list[tuple[float, bytes]] = []
+        readings: list[Reading] = []
+
+        async def read() -> None:
+            begun = Clock()
+            text = await self._connection.get("/metrics")
+            if text is not None:
+                texts.append(((begun + Clock()) / 2, text))
+
+        async def keep_reading() -> None:
+            while texts:  # a server without figures is asked once
+                await asyncio.sleep(SAMPLE)
+                await read()
+
+        await read()
+        task = asyncio.create_task(keep_reading())
+        try:
+            yield readings
+        finally:
+            await _cancelled([task])
+            await read()
+            readings += [parse(text.decode("utf-8", "replace"), at, self._models) for at, text in texts] or [Reading(0.0)]
+
+    async def _reading(self) -> Reading:
+        text = await self._connection.get("/metrics")
+        return parse((text or b"").decode("utf-8", "replace"), Clock(), self._models)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run to the end, or until Ctrl-C cuts it off."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await _cancelled([task, stopped])
+
+
+class Tally:
+    """Answers of one stream; looked at when it is over, or before that if they would fill the memory."""
+
+    def __init__(self) -> None:
+        self._unread: list[Sent] = []
+        self._bytes = 0
+        self._done: list[Done] = []
+
+    def add(self, sent: Sent) -> None:
+        """Note one answer."""
+        if self._bytes < UNREAD:
+            self._bytes += len(sent.body)
+            self._unread.append(sent)
+        else:
+            self._done.append(sent.done())
+
+    def done(self) -> list[Done]:
+        """All of them, looked at."""
+        self._done += [sent.done() for sent in self._unread]
+        self._unread = []
+        return self._done
+
+
+Send = Callable[[Request, float], Awaitable[None]]
+
+
+async def closed_loop(send: Send, requests: Iterator[Request], clients: int) -> None:
+    """So many clients, each sending its next request when the last is answered."""
+
+    async def client() -> None:
+        for each in requests:  # one iterator for all
+            await send(each, Clock())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(client())
+
+
+async def open_loop(send: Send, requests: Iterable[Request], due: Iterator[float], seconds: float | None) -> None:
+    """Requests at their moments, however many are unanswered; none after ``seconds``."""
+    begun = Clock()
+    async with asyncio.TaskGroup() as group:
+        for each, at in zip(requests, due, strict=False):
+            if seconds is not None and at > seconds:
+                break
+            await asyncio.sleep(max(0.0, begun + at - Clock()))
+            group.create_task(_as_task(send, each, begun + at))
+
+
+async def _as_task(send: Send, each: Request, at: float) -> None:
+    await send(each, at)
+
+
+def _until(requests: Iterable[Request], end: float) -> Iterator[Request]:
+    return itertools.takewhile(lambda _: Clock() < end, requests)
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reports(reading: Reading) -> bool:
+    return any("items_total" in figures for figures in reading.replicas.values())
+
+
+def _items_per_second(before: Reading, after: Reading, less: int = 0) -> float:
+    items = sum(figures.get("items_total", 0.0) for figures in growth(before, after).values())
+    return max(0.0, items - less) / max(after.at - before.at, 1e-9)
+
+
+def _replica_figures(readings: list[Reading], slots: dict[str, str]) -> dict[str, Any]:
+    names = {name: f"{name} on {slot}" for name, slot in slots.items() if slot}
+    return {"replicas": shares(readings[0], readings[-1], slots), "lanes": lanes(readings, names)}
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
