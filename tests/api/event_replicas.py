@@ -47,6 +47,7 @@ class Call:
     route: Route
     items: tuple[WorkItem, ...]
     outcome: asyncio.Future[ShardResult]
+    urgent: bool = False
 
     def ok(self, **more: Any) -> None:
         self.outcome.set_result(answer(self.items, **more))
@@ -66,8 +67,8 @@ class FakeReplicas:
     probes: list[tuple[Route, asyncio.Future[bool]]] = field(default_factory=list)
     most: dict[str, int] = field(default_factory=dict)
 
-    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
-        call = Call(route, items, asyncio.get_running_loop().create_future())
+    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
+        call = Call(route, items, asyncio.get_running_loop().create_future(), urgent)
         self.calls.append(call)
         self.seen.append(call)
         self.most[route.uid] = max(self.most.get(route.uid, 0), sum(each.route == route for each in self.calls))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.api.event_replicas import LONG, Call, FakeReplicas, M, answer, docs, right, route, table, turn
+from tests.api.event_replicas import LONG, Call, FakeReplicas, M, answer, docs, right, route, table, turn, zero
 from xinfer.api.dispatch import Dispatcher
 from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.routes import RouteTable
@@ -21,12 +21,32 @@ async def test_a_replica_lost_after_the_caller_hung_up(dispatcher: Dispatcher, r
     await replicas.until(lambda: len(replicas.calls) == 1)
     lost = replicas.calls[0]
     running.cancel()
+    lost.fail(ReplicaLost("gone"))
     with pytest.raises(asyncio.CancelledError):
         await running
-    lost.fail(ReplicaLost("gone"))
     await turn()
     assert len(replicas.seen) == 1  # nobody wants it any more, so nobody else runs it
-    assert dispatcher.stats()["replicas"][lost.route.replica_id]["ejected"] == 1
+    assert zero(dispatcher)
+
+
+async def test_what_the_others_want_of_a_shard_that_has_not_begun_goes_into_the_next(
+    dispatcher: Dispatcher, replicas: FakeReplicas
+) -> None:
+    dispatcher.update_routes(table(route("a")))
+    first = asyncio.create_task(dispatcher.run(M, docs(4)))
+    await replicas.until(lambda: len(replicas.calls) == 1)
+    gone = asyncio.create_task(dispatcher.run(M, docs(3)))
+    stays = asyncio.create_task(dispatcher.run(M, docs(1)))
+    await replicas.until(lambda: len(replicas.calls) == 2)
+    assert len(replicas.calls[1].items) == 4
+    gone.cancel()
+    await replicas.until(lambda: len(replicas.seen) == 3)
+    assert [len(call.items) for call in replicas.calls] == [4, 1]  # what runs is left alone
+    for call in list(replicas.calls):
+        call.ok()
+    assert right(await first, docs(4))
+    assert right(await stays, docs(1))
+    assert zero(dispatcher)
 
 
 async def test_an_answer_after_new_routes_counts_if_the_replica_is_the_same(dispatcher: Dispatcher, replicas: FakeReplicas) -> None:
@@ -120,7 +140,7 @@ async def test_all_replicas_gone_and_none_back(dispatcher: Dispatcher, replicas:
     await replicas.until(lambda: len(replicas.calls) == 1)
     replicas.calls[0].fail(ReplicaLost("power cut"))
     async with asyncio.timeout(LONG):
-        with pytest.raises(ModelLoading, match="came back within"):
+        with pytest.raises(ModelLoading, match="became ready within"):
             await running  # still in the routes, but its probe is never answered
     for _, asked in replicas.probes:
         asked.set_result(False)

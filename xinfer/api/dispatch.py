@@ -194,7 +194,7 @@ class Dispatcher:
             self._probes.add(probe)
             probe.add_done_callback(functools.partial(self._probed, uid, model, load))
         for flight in router.sends(now):
-            call = self._caller.run(flight.load.route, tuple(item.work for item in flight.items), flight.timeout)
+            call = self._caller.run(flight.load.route, tuple(item.work for item in flight.items), flight.timeout, flight.urgent)
             model.tasks[flight] = asyncio.ensure_future(call)
             model.tasks[flight].add_done_callback(functools.partial(self._landed, uid, model, flight))
         for flight in router.take_cancels():

@@ -37,9 +37,9 @@ class ReplicaCalls:
             ref = self._refs[route.uid] = ReplicaRef(route.address, route.uid)
         return ref
 
-    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
+    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
         """Run one shard. Raises ReplicaLost, ReplicaBusy, DeadlineExceeded, EngineError."""
-        return await self._ref(route).run(items, timeout)
+        return await self._ref(route).run(items, timeout, urgent)
 
     async def probe(self, route: Route) -> bool:
         """Whether the replica answers a real forward."""

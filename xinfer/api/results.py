@@ -18,8 +18,8 @@ from xinfer.routing.pending import PendingRequest, ShardTrace
 class ReplicaCaller(Protocol):
     """The way to the replicas. It must end when its task is cancelled."""
 
-    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float) -> ShardResult:
-        """Run one shard within ``timeout`` seconds.
+    async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
+        """Run one shard within ``timeout`` seconds, ahead of what is not urgent.
 
         Raises:
             ReplicaLost: process or link is gone.

@@ -33,7 +33,10 @@ class TokenBudget:
         """A batch of ``padded`` tokens whose longest item has ``longest`` did not fit.
 
         Halves what failed, which may be less than the bound; never below one item, which must still be tried alone.
+        A batch over the bound (it had slack, or was formed before the bound fell) says nothing against the bound.
         """
+        if padded > self.tokens:
+            return replace(self, clean=0, splits=self.splits + 1)
         halved = max(1, longest, min(self.tokens, padded) // 2)
         return replace(self, tokens=min(self.tokens, halved), clean=0, splits=self.splits + 1)
 

@@ -53,6 +53,7 @@ class ShardResult:
         batches: the forward passes that this shard took part in.
         wait_seconds, tokenize_seconds, compute_seconds: where the time went at the replica.
         queued_tokens: tokens still waiting or running there as the answer left.
+        budget_tokens: estimated padded tokens that a shard for this replica is best filled with, as the answer left; 0 = not said.
         slowdown: measured ÷ predicted batch time, smoothed; 1.0 while unknown.
         busy_seconds: compute time of this replica since it became ready.
         meta: notes for the client, such as ``scores_depend_on_batch``.
@@ -67,6 +68,7 @@ class ShardResult:
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
     queued_tokens: int = 0
+    budget_tokens: int = 0
     slowdown: float = 1.0
     busy_seconds: float = 0.0
     meta: dict[str, Any] = field(default_factory=dict)

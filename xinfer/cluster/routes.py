@@ -37,6 +37,8 @@ class ModelRoutes:
         replicas: READY ones; while there is none, those whose worker is lost.
         starting: replicas on their way to READY or in back-off.
         was_ready: some replica of this deployment has been ready before; then requests are held, not refused.
+        warming: some replica has its weights and warms up; requests are held then, too.
+        dtype_open: the first replica still has to choose the dtype; ``dtype_why``: how it was chosen, for people.
         failed: the reason, if every replica has given up.
     """
 
@@ -45,8 +47,11 @@ class ModelRoutes:
     replicas: tuple[Route, ...] = ()
     starting: int = 0
     was_ready: bool = False
+    warming: bool = False
     failed: str = ""
     created_at: float = 0.0
+    dtype_open: bool = False
+    dtype_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,11 @@ def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: 
         replicas=_routes(replicas, workers),
         starting=unborn + sum(replica.phase in ON_THEIR_WAY for replica in replicas),
         was_ready=any(replica.ready_at > 0 for replica in replicas),
+        warming=any(replica.phase is Phase.WARMING for replica in replicas),
         failed=next((r.error for r in desired if r.error), "every replica has failed") if gave_up and not unborn else "",
         created_at=deployment.created_at,
+        dtype_open=bool(deployment.dtype_open),
+        dtype_why=deployment.dtype_why,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xinfer.cluster.routes import ModelRoutes
 from xinfer.errors import ModelLoading, ModelNotFound, Unavailable, XinferError
+from xinfer.routing.pending import PendingRequest
 
 LOADING_RETRY = 2.0
 FAILED_RETRY = 30.0
@@ -14,7 +17,7 @@ def refusal(uid: str, routes: ModelRoutes | None, was_ready: bool, waited: float
 
     Args:
         routes: None = the model is no longer deployed.
-        was_ready: a replica has been ready before, so one is likely to come back soon.
+        was_ready: a replica has been ready before, so one is likely to come back soon; as when one warms up.
         waited: seconds without a replica; ``hold``: how many are allowed.
     """
     if routes is None:
@@ -23,8 +26,51 @@ def refusal(uid: str, routes: ModelRoutes | None, was_ready: bool, waited: float
         return Unavailable(f"model {uid!r} has failed: {routes.failed}", retry_after=FAILED_RETRY)
     if not routes.replicas and not routes.starting:  # its replicas drain, and no other will come
         return ModelNotFound(f"model {uid!r} is being stopped", param="model")
-    if not was_ready:
+    if not was_ready and not routes.warming:
         return ModelLoading(f"model {uid!r} is still loading; ask again when it is ready", retry_after=LOADING_RETRY)
     if waited >= hold:
-        return ModelLoading(f"no replica of model {uid!r} came back within {hold:g} s", retry_after=LOADING_RETRY)
+        return ModelLoading(f"no replica of model {uid!r} became ready within {hold:g} s", retry_after=LOADING_RETRY)
     return None
+
+
+class Hold:
+    """Since when nothing can serve one model, and what that means for what waits.
+
+    Args:
+        hold: seconds that work waits for a replica.
+
+    Attributes:
+        since: when the last replica went; None while there is one.
+    """
+
+    def __init__(self, uid: str, hold: float) -> None:
+        self._uid = uid
+        self._hold = hold
+        self._was_ready = False
+        self.routes: ModelRoutes | None = None
+        self.since: float | None = None
+
+    def update(self, routes: ModelRoutes | None) -> None:
+        """Adopt routes; None = not deployed, and whatever was ready before does not count for what comes after."""
+        self.routes = routes
+        self._was_ready = routes is not None and (self._was_ready or routes.was_ready or bool(routes.replicas))
+
+    def watch(self, served: bool, now: float) -> None:
+        """Whether some replica can serve."""
+        if served:
+            self.since = None
+        elif self.since is None:
+            self.since = now
+
+    def refusal(self, arrived: float, now: float) -> XinferError | None:
+        """Why a request of that age must not wait on; None = serve or hold it."""
+        if self.routes is not None and self.since is None:
+            return None
+        waited = now - max(arrived, arrived if self.since is None else self.since)
+        return refusal(self._uid, self.routes, self._was_ready, waited, self._hold)
+
+    def wake_at(self, waiting: Sequence[PendingRequest]) -> float | None:
+        """When the first of them, oldest first, has waited too long; None = never, by the clock."""
+        if self.since is None or not waiting:
+            return None
+        return max(self.since, waiting[0].arrived) + self._hold

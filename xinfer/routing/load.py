@@ -9,7 +9,7 @@ from xinfer.batching.work import ShardResult
 from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.routes import Route
 from xinfer.routing.breaker import Breaker
-from xinfer.routing.pending import PendingItem
+from xinfer.routing.pending import PendingItem, Place
 
 DEFAULT_BUDGET = 2048
 BUSY_PAUSE = 0.05
@@ -24,6 +24,7 @@ class Flight:
 
     Attributes:
         padded: estimated padded tokens, what it counts in its replica's window.
+        urgent: interactive; the replica runs it before what is not.
         candidates: (replica, score) of the pick; the lowest won.
         timeout: seconds the call is given.
         again: a ready-made shard, tried before.
@@ -36,12 +37,17 @@ class Flight:
     items: Sequence[PendingItem]
     padded: int
     sent_at: float
+    urgent: bool = False
     candidates: tuple[tuple[ReplicaId, float], ...] = ()
     timeout: float = 0.0
     again: bool = False
     alone: bool = False
     suspect: bool = False
     abandoned: bool = False
+
+    def wanted(self) -> list[PendingItem]:
+        """Items that somebody still waits for and that are nowhere else."""
+        return [item for item in self.items if item.place is Place.FLYING and not item.request.settled]
 
 
 @dataclass(slots=True)
@@ -59,9 +65,16 @@ class Counters:
 
 @dataclass(slots=True, eq=False)
 class ReplicaLoad:
-    """One life of one replica. The window is two batch budgets, divided among the API processes."""
+    """One life of one replica. The window is two batch budgets, divided among the API processes.
+
+    Attributes:
+        learnt: budget that the last answer named; 0 = none yet.
+        others: tokens of other API processes that were there as the last answer left.
+    """
 
     route: Route
+    learnt: int = 0
+    others: int = 0
     slowdown: float = 1.0
     measured: float = 0.0
     """Padded tokens/s of recent batches; depends on the traffic, so it only serves where there is no calibrated speed."""
@@ -77,8 +90,8 @@ class ReplicaLoad:
 
     @property
     def budget(self) -> int:
-        """Padded tokens of one batch there."""
-        return self.route.budget_tokens or DEFAULT_BUDGET
+        """Padded tokens of one batch there: as it says itself, or as it was calibrated."""
+        return self.learnt or self.route.budget_tokens or DEFAULT_BUDGET
 
     @property
     def speed(self) -> float:
@@ -95,27 +108,37 @@ class ReplicaLoad:
         """Items sent and not answered."""
         return sum(len(flight.items) for flight in self.flights)
 
-    def remaining(self, now: float) -> float:
-        """In-flight tokens less what should be computed by now; never less than a tenth of the shard that runs."""
+    def remaining(self, now: float, urgent: bool = False) -> float:
+        """In-flight tokens less what should be computed by now; never less than a tenth of the shard that runs.
+
+        ``urgent``: only those that an interactive shard would wait for, the running one and the interactive ones.
+        """
         if not self.flights:
             return 0.0
         done = (self.speed or self.measured) * max(0.0, now - self.head_since)
-        return self.in_flight_tokens - min(0.9 * self.flights[0].padded, done)
+        head = self.flights[0]
+        counted = sum(flight.padded for flight in self.flights if flight.urgent or flight is head) if urgent else self.in_flight_tokens
+        return counted - min(0.9 * head.padded, done)
 
-    def room(self, api_processes: int, now: float) -> int:
-        """Padded tokens that may be sent now; 0 = closed.
+    def room(self, api_processes: int, now: float, urgent: bool = False) -> int:
+        """Padded tokens that may be sent now; 0 = closed. One item always fits an empty window.
 
-        Two shards in flight, so that the replica has the next one when it ends the first; with several API processes one
-        each, as the others keep it busy. One item always fits an empty window.
+        Two shards in flight, so that the replica has the next one when it ends the first; one, where other API processes
+        keep it busy. What other processes leave unused may be used. Interactive shards have a window beside that of bulk
+        ones, as they do not wait behind them: so one waits for the batch that runs, at most.
         """
         if self.ejected or now < self.closed_until:
             return 0
-        window = max(1, 2 * self.budget // api_processes)
-        if not self.flights:
-            return min(self.budget, window)
-        if len(self.flights) >= (2 if api_processes == 1 else 1) or any(flight.alone for flight in self.flights):
+        if any(flight.alone for flight in self.flights):
             return 0
-        return max(0, min(self.budget, window - self.in_flight_tokens))
+        mine = [flight for flight in self.flights if flight.urgent] if urgent else self.flights
+        window = max(1, 2 * self.budget // api_processes, 2 * self.budget - self.others if self.learnt else 0)
+        if not mine:
+            return min(self.budget, window)
+        shared = api_processes > 1 and (not self.learnt or 4 * self.others > self.budget)
+        if len(mine) >= (1 if shared else 2):
+            return 0
+        return max(0, min(self.budget, window - sum(flight.padded for flight in mine)))
 
     def send(self, flight: Flight) -> None:
         """Count a shard, before anything is awaited."""
@@ -134,6 +157,8 @@ class ReplicaLoad:
         """Learn from an answer."""
         self.breaker.succeeded()
         self.slowdown = max(0.01, result.slowdown)
+        self.learnt = result.budget_tokens
+        self.others = max(0, result.queued_tokens - self.in_flight_tokens)
         seconds = sum(batch.seconds for batch in result.batches)
         if seconds > 0:
             rate = sum(batch.padded_tokens for batch in result.batches) / seconds

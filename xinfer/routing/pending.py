@@ -85,13 +85,14 @@ class PendingRequest:
         lane: interactive or bulk.
         seq: order of arrival; the queue sets it.
         queued: items in the queue now; the queue keeps it.
+        total_tokens: estimated, of all items.
         partial: items that fail alone leave the others standing.
         values: float32 (n,) or (n, dim), None before the first row.
     """
 
     __slots__ = (
         "arrived", "error", "errors", "id", "items", "key", "lane", "left", "meta", "partial", "queued",
-        "seq", "settled", "shards", "tokens", "truncated", "values",
+        "seq", "settled", "shards", "tokens", "total_tokens", "truncated", "values",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +115,7 @@ class PendingRequest:
         self.partial = partial
         self.items = [PendingItem(self, index, item, size, tokens) for index, (item, size, tokens) in enumerate(work)]
         self.left = len(self.items)
+        self.total_tokens = sum(tokens for _, _, tokens in work)
         self.values: npt.NDArray[np.float32] | None = None
         self.tokens: npt.NDArray[np.int32] = np.zeros(self.left, dtype=np.int32)
         self.truncated: npt.NDArray[np.bool_] = np.zeros(self.left, dtype=np.bool_)
@@ -122,11 +124,6 @@ class PendingRequest:
         self.settled = self.left == 0
         self.shards: list[ShardTrace] = []
         self.meta: dict[str, Any] = {}
-
-    @property
-    def total_tokens(self) -> int:
-        """Estimated tokens of all items."""
-        return sum(item.tokens for item in self.items)
 
     def answer(self, items: Sequence[PendingItem], rows: Sequence[int], result: ShardResult) -> None:
         """Take this request's rows out of a shard's answer."""

@@ -18,7 +18,7 @@ class Dice(Protocol):
 
 
 def pick(
-    candidates: Sequence[ReplicaLoad], own_tokens: float, dice: Dice, now: float, *, two: bool = False
+    candidates: Sequence[ReplicaLoad], own_tokens: float, dice: Dice, now: float, *, two: bool = False, urgent: bool = False
 ) -> tuple[ReplicaLoad, list[tuple[ReplicaLoad, float]]]:
     """The candidate with the least (in-flight + own tokens) / speed; ties by dice.
 
@@ -28,6 +28,7 @@ def pick(
     Args:
         candidates: at least one, all with room.
         own_tokens: of the shard to send.
+        urgent: it is interactive, and does not wait for bulk shards that wait.
 
     Returns:
         The pick, and every compared candidate with its score: seconds, or tokens while no speed is known.
@@ -37,7 +38,7 @@ def pick(
         first = int(dice.random() * len(compared))
         second = int(dice.random() * (len(compared) - 1))
         compared = [compared[first], compared[second + (second >= first)]]
-    scored = [(load, (load.remaining(now) + own_tokens) / speed) for load, speed in zip(compared, speeds(compared), strict=True)]
+    scored = [(load, (load.remaining(now, urgent) + own_tokens) / speed) for load, speed in zip(compared, speeds(compared), strict=True)]
     best = min(score for _, score in scored)
     level = [load for load, score in scored if score <= best * (1 + 1e-9)]
     return level[int(dice.random() * len(level))], scored

@@ -63,12 +63,19 @@ class ItemQueue:
         for lane in self._lanes.values():
             lane.pool = tokens
 
-    def leading_lane(self) -> Lane | None:
-        """The lane that the next ordinary shard comes from."""
-        interactive, bulk = self._lanes[INTERACTIVE], self._lanes[BULK]
-        if bulk.items and (not interactive.items or self._overtaken >= BULK_TURN):
-            return bulk
-        return interactive if interactive.items else None
+    def turns(self) -> list[str]:
+        """The lanes that hold work, in the order in which they may send the next ordinary shard.
+
+        Interactive work may go ahead of bulk work whose turn it is but which no replica has room for, never the reverse.
+        """
+        interactive, bulk = self._lanes[INTERACTIVE].items, self._lanes[BULK].items
+        if not bulk or (interactive and self._overtaken < BULK_TURN):
+            return [INTERACTIVE] if interactive else []
+        return [BULK, INTERACTIVE] if interactive else [BULK]
+
+    def lane(self, name: str) -> Lane:
+        """One of the two."""
+        return self._lanes[name]
 
     def push(self, request: PendingRequest, speed: float) -> None:
         """Queue all items of a new request.
@@ -117,11 +124,10 @@ class ItemQueue:
             self._left(item)
         return group.items
 
-    def take(self, cap: int, padding: int) -> list[PendingItem]:
-        """Take the next ordinary shard out of the leading lane; empty if nothing waits."""
-        lane, bulk = self.leading_lane(), self._lanes[BULK]
-        self._overtaken = 0 if lane is bulk or not bulk.items else self._overtaken + 1
-        taken = lane.take(cap, padding) if lane else []
+    def take(self, name: str, cap: int, padding: int) -> list[PendingItem]:
+        """Take the next ordinary shard out of a lane that holds work."""
+        self._overtaken = 0 if name == BULK or not self._lanes[BULK].items else self._overtaken + 1
+        taken = self._lanes[name].take(cap, padding)
         for item in taken:
             self._left(item)
         return taken

@@ -19,14 +19,14 @@ from xinfer.errors import (
     XinferError,
 )
 from xinfer.routing.fleet import Fleet
-from xinfer.routing.holding import refusal
+from xinfer.routing.holding import Hold
 from xinfer.routing.load import DEFAULT_BUDGET, Flight, ReplicaLoad
 from xinfer.routing.outcome import deliver, mismatch
-from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest, Place
+from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.pick import Dice
 from xinfer.routing.queue import Group, ItemQueue
 from xinfer.routing.retry import TRIES, RetryBudget
-from xinfer.routing.sending import next_flight
+from xinfer.routing.sending import next_flight, unwanted
 from xinfer.routing.tokens import TokenEstimator, size
 from xinfer.settings import Limits
 
@@ -50,20 +50,22 @@ class ModelRouter:
         self.fleet = Fleet()
         self.queue = ItemQueue(limits.queued_requests, limits.queued_tokens, POOL_BUDGETS * DEFAULT_BUDGET)
         self.estimator = TokenEstimator(512)
-        self.routes: ModelRoutes | None = None
         self.flights: dict[Flight, None] = {}
         self.requests = 0
         self.documents = 0
         self.errors = 0
-        self._hold = hold
+        self._hold = Hold(uid, hold)
         self._call_timeout = call_timeout
         self._dice = dice
         self._retries = RetryBudget()
-        self._was_ready = False
-        self._starved_since: float | None = None  # nothing can serve since then
         self._leaving: list[Flight] = []  # at replicas that left the routes
         self._settled: list[PendingRequest] = []
         self._cancels: list[Flight] = []
+
+    @property
+    def routes(self) -> ModelRoutes | None:
+        """The routes in force; None = not deployed."""
+        return self._hold.routes
 
     def update(self, routes: ModelRoutes | None, now: float) -> None:
         """Adopt this model's routes; None = it is no longer deployed.
@@ -71,12 +73,10 @@ class ModelRouter:
         Shards at replicas that left are queued again as soon as another replica can take them; until then the replica may
         be draining, and finishes what it holds.
         """
-        before, self.routes = self.routes, routes
+        before = self.routes
+        self._hold.update(routes)
         if routes is not None:
-            self._was_ready = self._was_ready or routes.was_ready or bool(routes.replicas)
             self.estimator.max_tokens = max(1, routes.spec.max_tokens)
-        else:
-            self._was_ready = False
         gone = self.fleet.update(routes.replicas if routes else ())
         self.queue.set_pool(POOL_BUDGETS * self._budget())
         crashed = routes is not None and before is not None and routes.starting > before.starting
@@ -104,7 +104,7 @@ class ModelRouter:
         """
         if lane not in (None, INTERACTIVE, BULK):
             raise InvalidRequest(f"priority must be interactive or bulk, not {lane!r}", param="priority")
-        error = self._refusal(now, now)
+        error = self._hold.refusal(now, now)
         if error is not None:
             raise error
         estimated = [(work, bytes_, self.estimator.estimate(bytes_)) for work, bytes_ in zip(works, map(size, works), strict=True)]
@@ -120,11 +120,10 @@ class ModelRouter:
         return max((load.budget for load in self.fleet.loads.values()), default=DEFAULT_BUDGET)
 
     def drop(self, request: PendingRequest) -> None:
-        """Nobody waits for it any more: what is queued is forgotten, what is in flight goes on unheard."""
+        """Nobody waits for it any more: what is queued is forgotten, calls for nobody else are cancelled."""
         if not request.settled:
-            self.queue.drop(request)
-            self._count(request)
             request.settled = True
+            self._let_go(request)
 
     def probed(self, load: ReplicaLoad, passed: bool, now: float) -> None:
         """The result of a probe that ``fleet.probes`` asked for."""
@@ -164,7 +163,7 @@ class ModelRouter:
             return
         if isinstance(outcome, ReplicaBusy):
             load.busy(now)
-            self.queue.push_back(self._wanted(flight))
+            self.queue.push_back(flight.wanted())
         elif isinstance(outcome, ReplicaLost | StaleEpoch):
             self._lost(flight, isinstance(outcome, ReplicaLost), now)
         else:
@@ -182,7 +181,7 @@ class ModelRouter:
                 self._abandon(other, crashed)
 
     def _failed(self, flight: Flight, error: XinferError, now: float) -> None:
-        load, items = flight.load, self._wanted(flight)
+        load, items = flight.load, flight.wanted()
         load.counters.errors += 1
         if error.http_status < 500 and not error.retryable:  # the caller's fault, perhaps of one of the items only
             load.breaker.released()
@@ -205,7 +204,7 @@ class ModelRouter:
 
     def _requeue(self, flight: Flight, crashed: bool) -> None:
         """Items of a replica that is gone: to the head, free of attempts; after a crash each alone, as one may be the cause."""
-        items = self._wanted(flight)
+        items = flight.wanted()
         if not crashed:
             self.queue.push_back(items)
             return
@@ -222,10 +221,6 @@ class ModelRouter:
         self._cancels.append(flight)
         self._requeue(flight, crashed)
 
-    @staticmethod
-    def _wanted(flight: Flight) -> list[PendingItem]:
-        return [item for item in flight.items if item.place is Place.FLYING and not item.request.settled]
-
     def _fail_items(self, items: Sequence[PendingItem], error: XinferError) -> None:
         failed: dict[PendingRequest, None] = {}
         for item in items:
@@ -236,9 +231,14 @@ class ModelRouter:
 
     def _finish(self, requests: Sequence[PendingRequest]) -> None:
         for request in requests:
-            self.queue.drop(request)
-            self._count(request)
+            self._let_go(request)
         self._settled += requests
+
+    def _let_go(self, request: PendingRequest) -> None:
+        self.queue.drop(request)
+        self._count(request)
+        for flight in unwanted(self.flights, request) if request.left else ():
+            self._abandon(flight, crashed=False)
 
     def _count(self, request: PendingRequest) -> None:
         self.requests += 1
@@ -250,38 +250,30 @@ class ModelRouter:
 
     def _watch(self, now: float) -> None:
         """Note since when nothing can serve; move work off replicas that left once something can."""
-        if self.fleet.live():
-            self._starved_since = None
+        served = bool(self.fleet.live())
+        self._hold.watch(served, now)
+        if served:
             for flight in self._leaving:
                 if not flight.abandoned:
                     self._abandon(flight, flight.suspect)
             self._leaving.clear()
-        elif self._starved_since is None:
-            self._starved_since = now
-
-    def _refusal(self, since: float, now: float) -> XinferError | None:
-        """Why work that has waited since then must not wait on; None = serve or hold it."""
-        if self.routes is not None and self.fleet.live():
-            return None
-        waited = now - max(since, self._starved_since or since)
-        return refusal(self.uid, self.routes, self._was_ready, waited, self._hold)
 
     def tick(self, now: float) -> None:
         """Fail what has waited too long for a replica."""
-        if self._starved_since is None:
+        if self._hold.since is None:
             return
         for request in self.queue.requests:
-            error = self._refusal(request.arrived, now)
-            if error is not None:
-                request.fail(error)
-                self._finish([request])
+            error = self._hold.refusal(request.arrived, now)
+            if error is None:
+                return  # the others are younger
+            request.fail(error)
+            self._finish([request])
 
     def wake_at(self, now: float) -> float | None:
         """When to call ``tick``, ``fleet.probes`` and ``sends`` if no event comes first; None = not by the clock."""
         times = self.fleet.wake_at(now)
-        if self._starved_since is not None:
-            times += [max(self._starved_since, request.arrived) + self._hold for request in self.queue.requests]
-        return min(times, default=None)
+        held = self._hold.wake_at(self.queue.requests)
+        return min([*times, *([] if held is None else [held])], default=None)
 
     def take_settled(self) -> list[PendingRequest]:
         """Requests that were answered or failed since the last call, each once."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from xinfer.routing.fleet import Fleet
 from xinfer.routing.load import Flight, ReplicaLoad, speeds
-from xinfer.routing.pending import PendingItem
+from xinfer.routing.pending import INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.pick import Dice, pick
 from xinfer.routing.queue import ItemQueue
 from xinfer.routing.shards import form, share
@@ -19,24 +19,32 @@ def next_flight(queue: ItemQueue, fleet: Fleet, dice: Dice, now: float, api_proc
         flight, willing = _again(queue, fleet, willing, dice, now, api_processes)
         if flight is not None:
             return flight
-    lane = queue.leading_lane()
-    if lane is None or not willing:
-        return None
-    everywhere = sum(load.remaining(now) for load in willing)
+    for name in queue.turns() if willing else ():
+        flight = _ordinary(queue, name, willing, dice, now, api_processes)
+        if flight is not None:
+            return flight
+    return None
+
+
+def _ordinary(queue: ItemQueue, name: str, willing: Sequence[ReplicaLoad], dice: Dice, now: float, api_processes: int) -> Flight | None:
+    """The next shard of one lane. What it shares the replicas with: interactive work only with its kind, bulk with all."""
+    urgent, lane = name == INTERACTIVE, queue.lane(name)
+    waiting = lane.tokens if urgent else queue.tokens
+    ahead = [load.remaining(now, urgent) for load in willing]
+    everywhere = sum(ahead)
     rates = speeds(willing)
     total = sum(rates)
     parts: dict[ReplicaLoad, float] = {}
-    for load, rate in zip(willing, rates, strict=True):
-        remaining = load.remaining(now)
+    for load, rate, remaining in zip(willing, rates, ahead, strict=True):
         # One that is ahead of its part leaves the rest to those that will be done sooner; never one that is idle.
-        late = load.flights and share(queue.tokens, remaining, everywhere, rate, total) <= 0
-        if not late and load.room(api_processes, now) > 0:
+        late = load.flights and share(waiting, remaining, everywhere, rate, total) <= 0
+        if not late and load.room(api_processes, now, urgent) > 0:
             parts[load] = share(lane.tokens, remaining, everywhere, rate, total)
     if not parts:
         return None
     own = min(lane.tokens, max(load.budget for load in parts))
-    chosen, scored = pick(list(parts), own, dice, now, two=api_processes > 1)
-    return _fly(chosen, form(queue, chosen.room(api_processes, now), parts[chosen]), now, scored)
+    chosen, scored = pick(list(parts), own, dice, now, two=api_processes > 1, urgent=urgent)
+    return _fly(chosen, form(queue, name, chosen.room(api_processes, now, urgent), parts[chosen]), now, scored)
 
 
 def _again(
@@ -48,7 +56,7 @@ def _again(
         if group.alone:
             continue
         elsewhere = [load for load in willing if load.route.replica_id not in group.avoid] or willing
-        candidates = [load for load in elsewhere if load.room(api_processes, now) > 0]
+        candidates = [load for load in elsewhere if load.room(api_processes, now, _urgent(group.items)) > 0]
         if candidates:
             chosen, scored = pick(candidates, sum(item.tokens for item in group.items), dice, now)
             return _fly(chosen, queue.take_again(group), now, scored, again=True), willing
@@ -72,6 +80,26 @@ def _fly(
 ) -> Flight:
     padded = len(items) * max(item.tokens for item in items)
     candidates = tuple((each.route.replica_id, score) for each, score in scored)
-    flight = Flight(load, items, padded, now, candidates, again=again, alone=alone)
+    flight = Flight(load, items, padded, now, _urgent(items), candidates, again=again, alone=alone)
     load.send(flight)
     return flight
+
+
+def unwanted(flights: Iterable[Flight], request: PendingRequest) -> list[Flight]:
+    """Calls worth cancelling now that nobody waits for this request.
+
+    Those with nothing else in them; and those that have not begun and are mostly such: what is left of them goes into the
+    next shard, whole.
+    """
+    found = []
+    for flight in flights:
+        if flight.abandoned or all(item.request is not request for item in flight.items):
+            continue
+        left = sum(item.tokens for item in flight.wanted())
+        if not left or (2 * left <= flight.padded and flight is not flight.load.flights[0]):
+            found.append(flight)
+    return found
+
+
+def _urgent(items: Sequence[PendingItem]) -> bool:
+    return items[0].request.lane == INTERACTIVE

@@ -28,7 +28,7 @@ def share(queued: float, remaining: float, everywhere: float, speed: float, all_
     return (queued + everywhere) * speed / all_speed - remaining
 
 
-def form(queue: ItemQueue, budget: int, part: float) -> list[PendingItem]:
+def form(queue: ItemQueue, lane: str, budget: int, part: float) -> list[PendingItem]:
     """Take the next shard: the item whose turn it is and those nearest to it in length, across requests.
 
     Args:
@@ -36,4 +36,5 @@ def form(queue: ItemQueue, budget: int, part: float) -> list[PendingItem]:
         part: this replica's share of what waits; near the end of the queue it is smaller than the budget, which spreads
             one request over idle replicas and lets all of them end together.
     """
-    return queue.take(int(min(budget, max(least(budget), part))), budget // 8)
+    whole = part >= queue.lane(lane).tokens  # counted without the padding that it will have
+    return queue.take(lane, int(budget if whole else min(budget, max(least(budget), part))), budget // 8)

@@ -1,4 +1,4 @@
-"""The one thread that touches the model: loads it, runs shards oldest first, and short calls between two batches."""
+"""The one thread that touches the model: loads it, runs shards, interactive ones first, and short calls between two batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from xinfer.batching.form import bounds
+from xinfer.batching.line import ShardLine
 from xinfer.batching.work import ShardResult
 from xinfer.errors import EngineError, ReplicaLost, XinferError
 from xinfer.serving.runner import BatchRunner, Row
@@ -28,7 +30,7 @@ class ComputeThread:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
-        self._shards: deque[Shard] = deque()
+        self._line: ShardLine[Shard] = ShardLine()
         self._taken: list[Shard] = []
         self._runner: BatchRunner | None = None
         self._closed = False
@@ -71,13 +73,13 @@ class ComputeThread:
         """
         with self._changed:
             self._refuse_closed()
-            self._shards.append(shard)
+            self._line.add(shard)
             self._changed.notify()
 
     def queued_tokens(self) -> int:
         """Tokens of the shards that wait or run."""
         with self._changed:
-            return sum(shard.tokens for shard in (*self._taken, *self._shards) if not shard.dropped)
+            return sum(shard.tokens for shard in (*self._taken, *self._line.waiting()) if not shard.dropped)
 
     def close(self, timeout: float) -> bool:
         """End after the batch in progress; every unanswered shard gets ReplicaLost. True when the thread has ended."""
@@ -97,7 +99,7 @@ class ComputeThread:
             self._run_calls()
             self._serve_one()
         self._run_calls()
-        for shard in self._shards:
+        for shard in self._line.waiting():
             shard.answer(ReplicaLost("The replica is shutting down."))
         if self._runner is not None:
             self._runner.model.close()
@@ -105,7 +107,7 @@ class ComputeThread:
     def _wait(self) -> bool:
         """Block until there is something to do; False when closed."""
         with self._changed:
-            while not (self._closed or self._calls or self._shards):
+            while not (self._closed or self._calls or self._line):
                 worked = self._runner is not None and self._runner.tally.batches > 0
                 if not self._changed.wait(IDLE_SECONDS if worked else None) and self._runner is not None:
                     self._runner.model.release_memory()
@@ -120,14 +122,14 @@ class ComputeThread:
             run()
 
     def _serve_one(self) -> None:
-        """Run the oldest shard, with those behind it that fit into the same batch budget."""
+        """Run the shard whose turn it is, with those behind it that fit into the same batch budget."""
         runner = self._runner
         if runner is None:
             return
         with self._changed:
-            self._taken = _oldest(self._shards, runner.budget.tokens)
+            self._taken = self._line.take(runner.budget.tokens)
         try:
-            self._run(runner, self._taken)
+            self._run(runner, list(self._taken))
         # Our own mistake; the callers must hear of it, and the thread must live.
         except Exception as error:
             log.exception("compute thread failed")
@@ -147,9 +149,18 @@ class ComputeThread:
         for _ in runner.run(rows):
             self._answer_done(runner)
             self._run_calls()
+            while not self._closed and not taken[0].urgent and (ahead := self._overtaking(runner)):
+                self._run(runner, ahead)
             if self._closed:
                 return
         self._answer_done(runner)
+
+    def _overtaking(self, runner: BatchRunner) -> list[Shard]:
+        """Interactive shards that go ahead of the next batch of the bulk shard that runs."""
+        with self._changed:
+            ahead = self._line.overtaking(runner.budget.tokens)
+            self._taken += ahead
+        return ahead
 
     def _answer_done(self, runner: BatchRunner) -> None:
         for shard in [s for s in self._taken if s.left == 0]:
@@ -157,6 +168,7 @@ class ComputeThread:
                 self._taken.remove(shard)
             figures: dict[str, Any] = {
                 "queued_tokens": self.queued_tokens(),
+                "budget_tokens": bounds(runner.budget)[0],
                 "slowdown": runner.slowdown.value,
                 "busy_seconds": runner.tally.busy_seconds,
             }
@@ -166,14 +178,3 @@ class ComputeThread:
     def _give_up(self, error: XinferError) -> None:
         for shard in self._taken:
             shard.answer(error)
-
-
-def _oldest(waiting: deque[Shard], budget: int) -> list[Shard]:
-    taken: list[Shard] = []
-    total = 0
-    while waiting and (not taken or total + waiting[0].tokens <= budget):
-        shard = waiting.popleft()
-        if not shard.dropped:
-            taken.append(shard)
-            total += shard.tokens
-    return taken

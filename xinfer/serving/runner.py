@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xinfer.batching.budget import TokenBudget
-from xinfer.batching.form import batches
+from xinfer.batching.form import batches, bounds, overhead
 from xinfer.batching.timing import BatchTime, Slowdown
 from xinfer.batching.work import BatchTrace
 from xinfer.engines.base import Encoded, LoadedModel
@@ -71,7 +71,8 @@ class BatchRunner:
 
     def _formed(self, rows: Sequence[Row]) -> list[list[Row]]:
         """Batches of ``rows``, the first to run last."""
-        formed = batches([_encoded(row).tokens for row in rows], self.budget.tokens)
+        _, most = bounds(self.budget)
+        formed = batches([_encoded(row).tokens for row in rows], most, overhead=overhead(self.timing, self.budget.tokens))
         return [[rows[place] for place in batch] for batch in reversed(formed)]
 
     def _one(self, batch: list[Row]) -> list[list[Row]]:

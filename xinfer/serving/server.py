@@ -126,8 +126,10 @@ class ModelServer:
         """The devices that the engine's runtime sees, with the memory used now."""
         return self.model.reports()
 
-    async def run(self, items: tuple[WorkItem, ...]) -> ShardResult:
+    async def run(self, items: tuple[WorkItem, ...], urgent: bool = False) -> ShardResult:
         """Tokenise, queue, compute. Items that fail do so alone, in ``errors``. Cancelling drops what has not run.
+
+        ``urgent`` shards run before those that are not, between two batches.
 
         Raises:
             ReplicaBusy: too many shards are here; ReplicaLost: shutting down, or the device is gone.
@@ -138,7 +140,7 @@ class ModelServer:
             raise ReplicaBusy(f"{len(self._held)} shards are here already.", queued_tokens=self._compute.queued_tokens())
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ShardResult] = loop.create_future()
-        shard = Shard(items, partial(_answer, loop, future), self._clock())
+        shard = Shard(items, partial(_answer, loop, future), self._clock(), urgent)
         self._held.add(shard)
         self._idle.clear()
         try:

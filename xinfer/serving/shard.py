@@ -25,12 +25,14 @@ class Shard:
         values: raw model outputs by row; None where none is known.
         errors: by row.
         left: rows that still wait for a value.
+        urgent: interactive; it runs before what is not, between two batches.
         dropped: the caller has gone; what has not run will not.
     """
 
     items: Sequence[WorkItem]
     answer: Answer
     arrived: float
+    urgent: bool = False
     encoded: list[Encoded | None] = field(default_factory=list)
     values: list[npt.NDArray[np.float32] | None] = field(default_factory=list)
     errors: dict[int, XinferError] = field(default_factory=dict)

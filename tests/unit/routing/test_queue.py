@@ -29,9 +29,14 @@ def pushed(queue: ItemQueue, tokens: Sequence[int], key: str = "", lane: str = B
     return made
 
 
+def take(queue: ItemQueue, cap: int, padding: int) -> list[PendingItem]:
+    turns = queue.turns()
+    return queue.take(turns[0], cap, padding) if turns else []
+
+
 def drained(queue: ItemQueue, cap: int = 1) -> list[PendingItem]:
     out = []
-    while taken := queue.take(cap, cap):
+    while taken := take(queue, cap, cap):
         out += taken
     return out
 
@@ -40,37 +45,37 @@ def test_the_oldest_request_leads_and_neighbours_in_length_come_along() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     first = pushed(queue, [10, 100])
     second = pushed(queue, [98, 11, 300])
-    taken = queue.take(250, 50)
+    taken = take(queue, 250, 50)
     assert taken == [first.items[1], second.items[0]]
-    assert queue.take(50, 50) == [first.items[0], second.items[1]]
-    assert queue.take(50, 50) == [second.items[2]]  # one item always goes
-    assert queue.take(50, 50) == []
+    assert take(queue, 50, 50) == [first.items[0], second.items[1]]
+    assert take(queue, 50, 50) == [second.items[2]]  # one item always goes
+    assert take(queue, 50, 50) == []
 
 
 def test_interactive_goes_first_and_lanes_do_not_mix() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     bulk = pushed(queue, [50, 50])
     small = pushed(queue, [50], lane=INTERACTIVE)
-    assert queue.take(1000, 1000) == small.items
-    assert queue.take(1000, 1000) == bulk.items
+    assert take(queue, 1000, 1000) == small.items
+    assert take(queue, 1000, 1000) == bulk.items
 
 
 def test_bulk_has_a_turn_after_eight_interactive_shards() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     bulk = pushed(queue, [50] * 2)
     pushed(queue, [50] * 30, lane=INTERACTIVE)
-    order = [queue.take(50, 50)[0].request is bulk for _ in range(18)]
+    order = [take(queue, 50, 50)[0].request is bulk for _ in range(18)]
     assert [turn for turn, was_bulk in enumerate(order) if was_bulk] == [8, 17]
     pushed(queue, [50])
-    assert not any(queue.take(50, 50)[0].request.lane == BULK for _ in range(8))  # the count begins anew
+    assert not any(take(queue, 50, 50)[0].request.lane == BULK for _ in range(8))  # the count begins anew
 
 
 def test_a_shard_is_chosen_from_the_oldest_requests_only() -> None:
     queue = ItemQueue(MANY, MANY, 110)
     first, second, third = (pushed(queue, [10, 100]) for _ in range(3))
-    assert queue.take(1000, 0) == [first.items[1]]  # worth 110: the others are not in the pool yet
-    assert queue.take(1000, 0) == [first.items[0], second.items[0]]
-    assert queue.take(1000, 0) == [second.items[1], third.items[1]]
+    assert take(queue, 1000, 0) == [first.items[1]]  # worth 110: the others are not in the pool yet
+    assert take(queue, 1000, 0) == [first.items[0], second.items[0]]
+    assert take(queue, 1000, 0) == [second.items[1], third.items[1]]
     queue.drop(third)
     assert (queue.items, queue.tokens) == (0, 0)
 
@@ -86,23 +91,23 @@ def test_the_pool_fills_from_behind_when_its_requests_are_dropped() -> None:
 def test_every_key_has_a_pool_of_its_own() -> None:
     queue = ItemQueue(MANY, MANY, 1)
     one, other = pushed(queue, [20], key="a"), pushed(queue, [20], key="b")
-    assert queue.take(100, 0) == [*one.items, *other.items]
+    assert take(queue, 100, 0) == [*one.items, *other.items]
 
 
 def test_padding_bounds_a_shard_where_nothing_is_near() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     lead = pushed(queue, [500])
     pushed(queue, [20] * 50)
-    assert queue.take(2048, 256) == lead.items
+    assert take(queue, 2048, 256) == lead.items
 
 
 def test_what_comes_back_stands_at_the_head() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     first, second = pushed(queue, [10, 20]), pushed(queue, [15])
-    taken = queue.take(20, 20)
+    taken = take(queue, 20, 20)
     assert taken == [first.items[1]]
     queue.push_back(taken)
-    queue.push_back(queue.take(20, 20))
+    queue.push_back(take(queue, 20, 20))
     assert drained(queue) == [first.items[1], first.items[0], second.items[0]]
 
 
@@ -114,7 +119,7 @@ def test_two_keys_get_equal_tokens_whatever_their_lengths(sizes: tuple[int, int]
     pushed(queue, [sizes[1]] * 60, key="few")
     served: Counter[str] = Counter()
     while served["few"] < 40 * sizes[1]:
-        for item in queue.take(1000, 125):
+        for item in take(queue, 1000, 125):
             served[item.request.key] += item.tokens
     assert served["many"] / served["few"] == pytest.approx(1.0, abs=0.3)
 
@@ -123,11 +128,11 @@ def test_a_key_that_was_away_has_neither_credit_nor_debt() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     pushed(queue, [100] * 200, key="steady")
     for _ in range(10):
-        queue.take(1000, 125)
+        take(queue, 1000, 125)
     pushed(queue, [100] * 200, key="late")
     served: Counter[str] = Counter()
     for _ in range(10):
-        served.update(item.request.key for item in queue.take(1000, 125))
+        served.update(item.request.key for item in take(queue, 1000, 125))
     assert served["steady"] >= 35
 
 
@@ -152,8 +157,8 @@ def test_bounds_say_when_to_come_back_and_spare_an_empty_queue() -> None:
 def test_dropping_reaches_the_lanes_and_ready_made_shards() -> None:
     queue = ItemQueue(MANY, MANY, MANY)
     gone, stays = pushed(queue, [10, 20, 30]), pushed(queue, [12])
-    taken = queue.take(30, 0)
-    queue.push_again(Group([*taken, *queue.take(20, 0)]))
+    taken = take(queue, 30, 0)
+    queue.push_again(Group([*taken, *take(queue, 20, 0)]))
     assert queue.drop(gone) == 3
     assert (queue.items, queue.tokens, queue.requests, list(queue.again)) == (1, 12, (stays,), [])
     assert queue.drop(gone) == 0
@@ -177,7 +182,7 @@ def test_no_item_is_lost_or_doubled(history: list[tuple[str, int]], pool: int) -
             requests.append(pushed(queue, tokens, dice.choice("ab"), dice.choice([BULK, INTERACTIVE])))
             waiting |= set(requests[-1].items)
         elif step == "take":
-            taken = queue.take(dice.choice([1, 20, 500]), dice.choice([0, 60, 500]))
+            taken = take(queue, dice.choice([1, 20, 500]), dice.choice([0, 60, 500]))
             assert len(set(taken)) == len(taken)
             assert set(taken) <= waiting
             waiting -= set(taken)
@@ -214,7 +219,7 @@ def test_ten_thousand_documents_are_cheap() -> None:
     for n in range(500):
         pushed(queue, [dice.randint(20, 512) for _ in range(40)], key=str(n % 3))
     shards = 0
-    while queue.take(2048, 256):
+    while take(queue, 2048, 256):
         shards += 1
     assert shards > 2000
     assert time.perf_counter() - begun < 4.0  # about 0.4 s: 20 µs a document
