@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.simulation.fake_worker import GIB, FakeWorker, Process
 from tests.simulation.invariants import Invariants
-from xinfer.catalog.spec import LocalSource, ModelSpec, ModelType
+from xinfer.catalog.spec import Dtype, LocalSource, ModelSpec, ModelType
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase
@@ -39,6 +39,7 @@ from xinfer.settings import Timings
 
 TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0)
 SPEC = ModelSpec(name="m", type=ModelType.RERANK, engine="sentence_transformers", sources=(LocalSource(path="/m"),))
+OPEN = (Dtype.FLOAT32, Dtype.BFLOAT16)
 EPOCH_BLOCK = 1_000
 
 
@@ -179,7 +180,9 @@ class FakeCluster:
                 self.do(ReplicaRefused(replica.id, replica.epoch, refusal))
             return
         (fate,) = self.dice.choices([f for f, _ in self.weather.fates], [w for _, w in self.weather.fates])
-        worker.running[replica.id] = Process(replica, fate)
+        # One that chooses may choose otherwise the next time: it measures.
+        chosen = self.dice.choice(effect.assignment.dtype_open) if effect.assignment.dtype_open else effect.assignment.spec.dtype
+        worker.running[replica.id] = Process(replica, fate, chosen)
         self.check.lives(replica)
         delay = 0.0
         for phase in (Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY):
@@ -289,7 +292,9 @@ class FakeCluster:
     def launch(self) -> None:
         demands = tuple(self._demand() for _ in range(self.dice.randint(1, 3)))
         uid = ModelUid(f"m{next(self._models) % 6}")
-        self.ask(LaunchRequested(Deployment(uid, SPEC, demands, tuple(range(len(demands))), self.now, next_ordinal=len(demands))))
+        ordinals = tuple(range(len(demands)))
+        left_open = OPEN if self.dice.random() < 0.6 else ()
+        self.ask(LaunchRequested(Deployment(uid, SPEC, demands, ordinals, self.now, next_ordinal=len(demands), dtype_open=left_open)))
 
     def _some_model(self) -> ModelUid:
         return self.dice.choice([*self.snapshot.deployments, ModelUid("none")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import Device, DeviceKind, DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.ledger import usable_bytes
@@ -21,11 +22,13 @@ class Process:
 
     Attributes:
         fate: "ready", "crash", "oom", "fatal" or "hang"; what its start comes to.
+        dtype: in which it will run, as it chooses or is told.
         stop_at: clock at which it obeys a stop; None = nobody asked.
     """
 
     replica: Replica
     fate: str
+    dtype: Dtype
     stop_at: float | None = None
 
 
@@ -105,7 +108,8 @@ class FakeWorker:
             measured = replica.reserved_bytes - replica.reserved_bytes // 8
             address = Address(f"{self.id}:{epoch}")
             replica = replace(replica, loaded=True, reserved_bytes=measured, address=address, reports=reports, ready_at=now, speed=10.0)
-            self.outbox.append(ReplicaReady(replica_id, epoch, address, 1, reports, measured, 10.0, 512))
+            replica = replace(replica, dtype=process.dtype)
+            self.outbox.append(ReplicaReady(replica_id, epoch, address, 1, reports, measured, 10.0, 512, process.dtype))
         else:
             self.outbox.append(ReplicaProgressed(replica_id, epoch, phase, replica.progress))
         process.replica = replica

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from xinfer.cluster.ids import DeviceUuid, Epoch, ReplicaId
 from xinfer.cluster.ledger import usable_bytes
-from xinfer.cluster.replica import HOLDS_SLOT, Phase, Replica
+from xinfer.cluster.replica import HOLDS_SLOT, STARTING, Phase, Replica
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
@@ -49,6 +49,7 @@ class Invariants:
         if after.replicas is not before.replicas or after.deployments is not before.deployments:
             self._memory(after)
             self._places(after)
+            self._dtypes(before, after)
             self._deployments(after)
         for key, worker in after.workers.items():
             known = before.workers.get(key)
@@ -90,10 +91,32 @@ class Invariants:
             if effect.worker_id not in after.workers or after.workers[effect.worker_id].state is not WorkerState.ALIVE:
                 self._fail(f"{replica.id} is started on {effect.worker_id}, which is not alive")
 
+    def _dtypes(self, before: Snapshot, after: Snapshot) -> None:
+        """One dtype for all replicas of a deployment, for ever; while it is open, one replica alone finds it out."""
+        starting: dict[str, int] = {}
+        for replica in after.replicas.values():
+            deployment = after.deployments.get(replica.model_uid)
+            if deployment is None:
+                continue
+            if replica.phase is Phase.READY and (deployment.dtype_open or replica.dtype != deployment.spec.dtype):
+                self._fail(
+                    f"{replica.id} is ready in {replica.dtype}, its model is in {deployment.spec.dtype}, open {deployment.dtype_open}"
+                )
+            if replica.phase in STARTING and deployment.dtype_open:
+                starting[deployment.uid] = starting.get(deployment.uid, 0) + 1
+        for uid, count in starting.items():
+            if count > 1:
+                self._fail(f"{count} replicas of {uid} choose a dtype at once")
+        for uid, deployment in after.deployments.items():
+            known = before.deployments.get(uid)
+            same = known is not None and known.created_at == deployment.created_at
+            if known is not None and same and not known.dtype_open and (deployment.dtype_open or known.spec.dtype != deployment.spec.dtype):
+                self._fail(f"the dtype of {uid} was {known.spec.dtype} for good and is {deployment.spec.dtype}")
+
     def _memory(self, after: Snapshot) -> None:
         reserved: dict[DeviceUuid, int] = {}
         for replica in after.replicas.values():
-            if replica.slot is not None and replica.phase in HOLDS_SLOT:
+            if replica.slot is not None and replica.phase in HOLDS_SLOT | {Phase.QUEUED}:
                 for uuid in replica.slot.device_uuids:
                     reserved[uuid] = reserved.get(uuid, 0) + replica.reserved_bytes
         devices = {d.uuid: d for w in after.workers.values() for d in w.devices}
@@ -108,9 +131,14 @@ class Invariants:
             holds = replica.phase in HOLDS_SLOT
             if holds and (replica.slot is None or replica.reserved_bytes <= 0 or not replica.epoch):
                 self._fail(f"{replica.id} is {replica.phase} without slot, charge or epoch")
-            if not holds and (replica.reserved_bytes or replica.loaded or (replica.address and replica.phase is not Phase.QUEUED)):
+            kept = replica.phase is Phase.QUEUED and replica.slot is not None
+            if kept != (replica.phase is Phase.QUEUED and replica.reserved_bytes > 0):
+                self._fail(f"{replica.id} waits with a slot and no charge, or the other way round")
+            if not holds and not kept and (replica.reserved_bytes or (replica.address and replica.phase is not Phase.QUEUED)):
                 self._fail(f"{replica.id} is {replica.phase} and still charged")
-            if replica.phase in {Phase.QUEUED, Phase.FAILED} and replica.slot is not None:
+            if not holds and replica.loaded:
+                self._fail(f"{replica.id} is {replica.phase} and still charged")
+            if replica.phase is Phase.FAILED and replica.slot is not None:
                 self._fail(f"{replica.id} is {replica.phase} with a slot")
             if replica.phase is Phase.FAILED and not replica.error:
                 self._fail(f"{replica.id} failed without a reason")

@@ -9,6 +9,7 @@ import structlog
 
 from xinfer.actors.refs import WorkerRef
 from xinfer.cluster.ids import WorkerId
+from xinfer.cluster.replica import Assignment
 from xinfer.control.effects import Effect, StartReplica, StopReplica
 from xinfer.control.events import Event, ReplicaRefused
 from xinfer.errors import DeadlineExceeded, SlotTaken, WorkerNotFound, XinferError
@@ -19,9 +20,15 @@ log = structlog.get_logger(__name__)
 class EffectRunner:
     """One queue and one task per worker, so that a hung worker delays only itself."""
 
-    def __init__(self, worker: Callable[[WorkerId], WorkerRef | None], tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        worker: Callable[[WorkerId], WorkerRef | None],
+        tell: Callable[[Event], None],
+        prepared: Callable[[Assignment], Assignment] = lambda assignment: assignment,
+    ) -> None:
         self._worker = worker
         self._tell = tell
+        self._prepared = prepared
         self._queues: dict[WorkerId, asyncio.Queue[Effect]] = {}
         self._tasks: dict[WorkerId, asyncio.Task[None]] = {}
 
@@ -55,7 +62,7 @@ class EffectRunner:
                 raise WorkerNotFound(f"Worker {effect.worker_id} is not registered.")
             match effect:
                 case StartReplica(assignment=assignment):
-                    await worker.start(assignment)
+                    await worker.start(self._prepared(assignment))
                 case StopReplica(replica_id=replica_id, epoch=epoch, drain_seconds=drain):
                     await worker.stop(replica_id, epoch, drain)
         except (SlotTaken, WorkerNotFound) as error:

@@ -114,6 +114,7 @@ class Hosted:
             reserved_bytes=with_headroom(max(r.used_bytes for r in reports)) or self.replica.reserved_bytes,
             speed=loaded.speed,
             budget_tokens=loaded.budget_tokens,
+            dtype=loaded.dtype,
         )
         self.host.tell(
             ReplicaReady(
@@ -125,6 +126,9 @@ class Hosted:
                 reserved_bytes=self.replica.reserved_bytes,
                 speed=loaded.speed,
                 budget_tokens=loaded.budget_tokens,
+                dtype=loaded.dtype,
+                dtype_why=loaded.dtype_why,
+                calibration=loaded.calibration,
             )
         )
 

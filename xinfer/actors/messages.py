@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xinfer.catalog.spec import Dtype
+from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
@@ -71,11 +73,16 @@ class Loaded:
     Attributes:
         speed: tokens/s at the budget.
         budget_tokens: padded tokens per batch.
+        dtype: in which it runs; ``dtype_why``: how it was chosen, "" where nothing was open.
+        calibration: what was measured, or confirmed.
     """
 
     reports: tuple[DeviceReport, ...]
     speed: float
     budget_tokens: int
+    dtype: Dtype | None = None
+    dtype_why: str = ""
+    calibration: StoredCalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

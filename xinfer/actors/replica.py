@@ -69,7 +69,13 @@ class ReplicaActor(xo.StatelessActor):
             options=self._assignment.options,
         )
         engine = registry.get(spec.engine)
-        server = await ModelServer.load(engine, context, on_warmup=lambda: self._enter(Phase.WARMING, 0.9))
+        server = await ModelServer.load(
+            engine,
+            context,
+            on_warmup=lambda: self._enter(Phase.WARMING, 0.9),
+            dtype_open=self._assignment.dtype_open,
+            stored=self._assignment.calibration,
+        )
         self._server = server
         reports = server.reports()
         self._enter(Phase.READY, 1.0)
@@ -77,6 +83,9 @@ class ReplicaActor(xo.StatelessActor):
             reports=reports,
             speed=server.speed,
             budget_tokens=server.budget_tokens,
+            dtype=server.dtype,
+            dtype_why=server.dtype_why,
+            calibration=server.calibration.stored(reports[0]) if reports else None,
         )
 
     def _enter(self, phase: Phase, fraction: float) -> None:

@@ -10,6 +10,7 @@ import structlog
 import xoscar as xo
 
 from xinfer.actors.effects import EffectRunner
+from xinfer.actors.keeping import Keeper
 from xinfer.actors.messages import Beat, Hello, Welcome, WorkerUsage
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
@@ -62,7 +63,8 @@ class SupervisorActor(xo.StatelessActor):
         self._timings = timings
         self._changed = asyncio.Event()
         self._askers: dict[Address, float] = {}
-        self._effects = EffectRunner(self._worker, self.apply)
+        self._keeper = Keeper(store.figures)
+        self._effects = EffectRunner(self._worker, self.apply, lambda assignment: self._keeper.prepared(assignment, self._snapshot))
         self._ticking: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -140,26 +142,18 @@ class SupervisorActor(xo.StatelessActor):
         if must_rejoin(self._snapshot, beat.worker_id, beat.epoch):
             raise StaleEpoch(f"Worker {beat.worker_id} is not registered with epoch {beat.epoch}.")
         for event in events:
-            self._digest(event)
             if isinstance(event, ReplicaReady):
-                self._remember(event)
+                event, before = self._keeper.levelled(event, self._snapshot), self._snapshot
+                self._digest(event)
+                self._keeper.keep(event, before, self._snapshot)
+            else:
+                self._digest(event)
         self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))
 
     async def leave(self, worker_id: WorkerId, epoch: Epoch) -> None:
         """A worker stops on purpose, its replicas with it."""
         self.apply(WorkerGone(worker_id, epoch))
         log.info("worker left", worker=worker_id)
-
-    def _remember(self, event: ReplicaReady) -> None:
-        """Keep the measured figure: the next launch of this model on such a device is planned with it."""
-        replica = self._snapshot.replicas.get(event.replica_id)
-        deployment = None if replica is None else self._snapshot.deployments.get(replica.model_uid)
-        if deployment is None or not event.reserved_bytes or not event.reports:
-            return
-        try:
-            self._store.record(deployment.spec, event.reports[0].name, event.reserved_bytes)
-        except StoreError as error:
-            log.warning("measurement not kept", reason=error.message)
 
     def _worker(self, worker_id: WorkerId) -> WorkerRef | None:
         worker = self._snapshot.workers.get(worker_id)
@@ -222,7 +216,8 @@ class SupervisorActor(xo.StatelessActor):
             now=time.time(),
             base_bytes={name: registry.base_bytes(name) for name in registry.names()},
             engine_options={name: registry.declared_options(name) for name in registry.names()},
-            measured=self._store.measured,
+            measured=self._store.figures.measured,
+            remembered=self._store.figures.chosen,
             offline=findings.offline,
             cached=findings.cached,
         )

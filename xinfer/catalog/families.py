@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from xinfer.catalog.spec import Dtype, EmbeddingTraits, ModelType, RerankTraits, Source
+from xinfer.catalog.spec import DTYPE_BYTES, Dtype, EmbeddingTraits, ModelType, RerankTraits, Source
 from xinfer.catalog.uri import format_source, parse_source
 from xinfer.errors import ConfigError
 
-DTYPE_BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
 _ENGINES = {"pytorch": ("sentence_transformers",), "onnx": ("onnxruntime",)}
 _DTYPES = {"pytorch": (Dtype.FLOAT32, Dtype.FLOAT16, Dtype.BFLOAT16), "onnx": (Dtype.FLOAT32,)}
 
@@ -73,7 +72,7 @@ class Family(_Data):
     Attributes:
         aliases: other names it answers to, such as its repository.
         parameters: count, with every part that is loaded.
-        dtype: what "auto" means for it.
+        dtype: what "auto" begins with; a device's own formats may be chosen instead if the variant has them (``auto_dtypes``).
     """
 
     name: str

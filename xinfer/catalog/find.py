@@ -8,7 +8,7 @@ from typing import NoReturn
 from xinfer.catalog.families import Families, Family, Variant
 from xinfer.catalog.files import ModelFiles
 from xinfer.catalog.folder import resolve_folder
-from xinfer.catalog.query import ModelQuery, either, normalised, parse_dtype, parse_type
+from xinfer.catalog.query import ModelQuery, auto_dtypes, either, normalised, parse_dtype, parse_type
 from xinfer.catalog.spec import Dtype, HubSource, ModelSpec, ModelType, Source
 from xinfer.catalog.uri import cache_key
 from xinfer.errors import InvalidRequest, ModelNotFound, NoWorker
@@ -93,6 +93,7 @@ def _resolve_family(query: ModelQuery, family: Family, engines: frozenset[str], 
         format=variant.format,
         quantization=variant.quantization,
         dtype=dtype,
+        auto_dtypes=auto_dtypes(query, dtype, variant.dtypes),
         weight_bytes=variant.bytes_in(dtype, family.parameters),
         max_tokens=family.max_tokens,
         sources=_reachable(variant, query, offline, cached),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any, Literal, NoReturn
 
-from xinfer.catalog.families import DTYPE_BYTES, Families, Family
+from xinfer.catalog.families import Families, Family
 from xinfer.catalog.files import ModelFiles
-from xinfer.catalog.query import ModelQuery, either, parse_dtype
-from xinfer.catalog.spec import Dtype, EmbeddingTraits, LocalSource, ModelSpec, ModelType, RerankTraits
+from xinfer.catalog.query import ModelQuery, auto_dtypes, either, parse_dtype
+from xinfer.catalog.spec import DTYPE_BYTES, Dtype, EmbeddingTraits, LocalSource, ModelSpec, ModelType, RerankTraits
 from xinfer.errors import InvalidRequest, ModelNotFound
 
 _EXPECTED = "expected config.json and weights (*.safetensors, *.bin or *.onnx)"
@@ -53,6 +53,7 @@ def resolve_folder(
         format=form,
         quantization=quantization,
         dtype=dtype,
+        auto_dtypes=auto_dtypes(query, dtype, _FORMAT_DTYPES[form]),
         weight_bytes=onnx_bytes or _loaded_bytes(files, dtype),
         max_tokens=_max_tokens(files, family),
         sources=(LocalSource(path=files.path),),

@@ -66,6 +66,11 @@ def parse_dtype(text: str) -> Dtype | None:
     return Dtype(key)
 
 
+def auto_dtypes(query: ModelQuery, first: Dtype, offered: Iterable[Dtype]) -> tuple[Dtype, ...]:
+    """What may be chosen instead of ``first``; nothing if the query names a dtype."""
+    return tuple(dtype for dtype in offered if dtype != first) if parse_dtype(query.dtype) is None else ()
+
+
 def normalised(query: ModelQuery) -> ModelQuery:
     """Blank fields become None, engine, format, quantization and hub lower case; ``llama.cpp`` is ``llamacpp``.
 

@@ -28,6 +28,10 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+DTYPE_BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
+"""Bytes of one number."""
+
+
 class LocalSource(_Frozen):
     """A folder on the worker."""
 
@@ -107,6 +111,7 @@ class ModelSpec(_Frozen):
         quantization: "none", "int8", …
         weight_bytes: size of the weight files; the base of the memory estimate.
         max_tokens: inputs are truncated to this.
+        auto_dtypes: others that "auto" may choose instead of ``dtype``, best first; empty once a dtype is asked for or decided.
         sources: tried in order; the first that is cached or can be reached is used.
         languages: for people.
     """
@@ -117,6 +122,7 @@ class ModelSpec(_Frozen):
     format: Literal["pytorch", "onnx"] = "pytorch"
     quantization: str = "none"
     dtype: Dtype = Dtype.FLOAT32
+    auto_dtypes: tuple[Dtype, ...] = ()
     weight_bytes: int = 0
     max_tokens: int = 512
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -126,3 +132,8 @@ class ModelSpec(_Frozen):
     trust_remote_code: bool = False
     languages: tuple[str, ...] = ()
     description: str = ""
+
+    def in_dtype(self, dtype: Dtype) -> ModelSpec:
+        """The same model in ``dtype``, decided: the weights take another size in memory, and nothing is left to choose."""
+        size = self.weight_bytes * DTYPE_BYTES[dtype] // DTYPE_BYTES[self.dtype]
+        return self.model_copy(update={"dtype": dtype, "auto_dtypes": (), "weight_bytes": size})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xinfer.catalog.spec import ModelSpec
+from xinfer.catalog.spec import Dtype, ModelSpec
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.slot import Slot
 
@@ -41,6 +41,8 @@ class Deployment:
         options: engine options, validated by the engine's declaration.
         created_at: unix seconds.
         ordinals: replica numbers, parallel to ``demands``; numbers are never used twice.
+        dtype_open: what the first replica that loads chooses among, the one that ``spec`` has for now first; empty = decided.
+        dtype_why: how the dtype was chosen, for people: ``measured 1.7× float32``.
     """
 
     uid: ModelUid
@@ -50,3 +52,5 @@ class Deployment:
     created_at: float
     options: Mapping[str, Any] = field(default_factory=dict)
     next_ordinal: int = 0
+    dtype_open: tuple[Dtype, ...] = ()
+    dtype_why: str = ""

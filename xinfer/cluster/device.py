@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xinfer.catalog.spec import Dtype
 from xinfer.cluster.ids import DeviceUuid
 
 
@@ -28,6 +29,7 @@ class Device:
         total_bytes: memory of the device, or the CPU slot's share of the host's.
         memory_domain: devices of equal domain draw on one physical memory (all CPU slots of a host); a GPU is its own domain.
         cores: CPU cores that replicas on this device are bound to; empty means no binding.
+        dtypes: number formats that it computes in by itself; "auto" chooses among these.
     """
 
     uuid: DeviceUuid
@@ -37,6 +39,7 @@ class Device:
     total_bytes: int
     memory_domain: str
     cores: tuple[int, ...] = ()
+    dtypes: tuple[Dtype, ...] = (Dtype.FLOAT32,)
 
 
 @dataclass(frozen=True, slots=True)

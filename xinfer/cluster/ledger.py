@@ -20,6 +20,8 @@ USABLE_PERCENT = 92
 """Part of a device that may be promised; the rest is the driver's, the allocator's and other people's."""
 
 LEAVING = frozenset({Phase.DRAINING, Phase.STOPPING})
+CHARGED = HOLDS_SLOT | {Phase.QUEUED}
+"""A queued replica with a slot waits for its turn there, and its room is kept."""
 
 
 def usable_bytes(device: Device) -> int:
@@ -162,7 +164,7 @@ def usage(snapshot: Snapshot, without: Collection[ReplicaId] = frozenset()) -> U
             free[uuid] = min(observed, free.get(uuid, observed))
     index = Usage(devices, free)
     for replica in snapshot.replicas.values():
-        if replica.slot is not None and replica.phase in HOLDS_SLOT and replica.id not in without:
+        if replica.slot is not None and replica.phase in CHARGED and replica.id not in without:
             leaving = replica.phase in LEAVING
             index.charge(replica.slot, replica.reserved_bytes, replica.model_uid, loaded=replica.loaded, leaving=leaving)
     return index

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from xinfer.catalog.spec import ModelSpec
+from xinfer.catalog.spec import Dtype, ModelSpec
+from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
 from xinfer.cluster.slot import Slot
@@ -57,7 +58,7 @@ class Replica:
     Attributes:
         id: place in the deployment.
         epoch: of this life; the actor's uid is ``id@epoch``.
-        slot: where it is bound; None while QUEUED or FAILED.
+        slot: where it is bound; None while FAILED, and while QUEUED unless its place is kept until its turn comes.
         reserved_bytes: charged on each device of the slot.
         address: of its actor; one that is QUEUED because its worker is lost keeps it, as it may serve on unseen.
         loaded: True once the reservation is the measured figure.
@@ -92,12 +93,21 @@ class Replica:
     """Calibrated tokens/s; 0 while unknown."""
     budget_tokens: int = 0
     """Padded tokens a batch may hold; 0 while unknown."""
+    dtype: Dtype | None = None
+    """In which this life runs; None while it has still to choose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """All that a worker needs to start one replica; sent with the StartReplica effect."""
+    """All that a worker needs to start one replica; sent with the StartReplica effect.
+
+    Attributes:
+        dtype_open: choose among these and say which; empty = run in the spec's.
+        calibration: what an equal replica measured on such a device; to be confirmed, not measured anew.
+    """
 
     replica: Replica
     spec: ModelSpec
     options: Mapping[str, Any] = field(default_factory=dict)
+    dtype_open: tuple[Dtype, ...] = ()
+    calibration: StoredCalibration | None = None

@@ -203,5 +203,6 @@ def _shown(replica: Replica) -> tuple[object, ...]:
     if replica.phase is Phase.READY:
         return (Phase.READY, ready_before, replica.epoch, replica.address, replica.speed, replica.budget_tokens, replica.slot)
     if replica.phase in ON_THEIR_WAY:
-        return (Phase.QUEUED, ready_before, replica.epoch if replica.address else None, replica.address)
+        warming = replica.phase is Phase.WARMING
+        return (Phase.QUEUED, ready_before, replica.epoch if replica.address else None, replica.address, warming)
     return (replica.phase, ready_before, replica.error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xinfer.catalog.spec import Dtype
+from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
@@ -99,6 +101,8 @@ class ReplicaReady:
         reserved_bytes: per device, what it needs from now on and at a restart: the measured figure with its headroom; 0 = unknown.
         speed: tokens/s at the budget; 0 = unknown.
         budget_tokens: padded tokens a batch may hold; 0 = unknown.
+        dtype: in which it runs, chosen by itself if that was open; None = the deployment's. ``dtype_why``: how it was chosen.
+        calibration: what it measured, or confirmed.
     """
 
     replica_id: ReplicaId
@@ -109,6 +113,9 @@ class ReplicaReady:
     reserved_bytes: int = 0
     speed: float = 0.0
     budget_tokens: int = 0
+    dtype: Dtype | None = None
+    dtype_why: str = ""
+    calibration: StoredCalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from xinfer.catalog.families import Families
@@ -13,11 +13,12 @@ from xinfer.catalog.find import resolve
 from xinfer.catalog.query import ModelQuery
 from xinfer.catalog.spec import ModelSpec
 from xinfer.cluster.deployment import Demand, Deployment
-from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.device import Device, DeviceKind
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate, parse_bytes
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker, WorkerState
+from xinfer.control.dtypes import Remembered, choice
 from xinfer.control.launches import check_free
 from xinfer.errors import InvalidRequest
 from xinfer.placement.compile import PinnedDemand, compile_pins
@@ -44,6 +45,7 @@ def compile_launch(
     base_bytes: Mapping[str, int] | None = None,
     engine_options: Mapping[str, Mapping[str, type]] | None = None,
     measured: Measured | None = None,
+    remembered: Remembered | None = None,
     offline: bool = False,
     cached: frozenset[str] = frozenset(),
 ) -> Deployment:
@@ -56,6 +58,7 @@ def compile_launch(
         base_bytes: by engine, host memory it takes before any weights.
         engine_options: by engine, the options it declares with their types; an engine that is missing takes none.
         measured: remembered figures, preferred to the estimate.
+        remembered: dtypes that earlier replicas chose.
         offline, cached: as for ``catalog.find.resolve``.
 
     Raises:
@@ -71,10 +74,14 @@ def compile_launch(
     workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
     places = compile_pins(request, workers)
     _check_scaling(request, len(places))
+    dtype = choice(spec, _reachable(places, [worker for worker in workers if spec.engine in worker.engines]), remembered)
+    spec = dtype.spec
+    # To choose, two copies of the weights are held for a moment, which only the estimate has room for.
+    figures = None if dtype.open else measured
     size = parse_bytes(request.memory) if request.memory is not None else None
     base = (base_bytes or {}).get(spec.engine, UNKNOWN_ENGINE_BYTES)
     demands = tuple(
-        _demand(place, _bytes(place, spec, base, workers, measured) if size is None else size, size is not None) for place in places
+        _demand(place, _bytes(place, spec, base, workers, figures) if size is None else size, size is not None) for place in places
     )
     return Deployment(
         uid=uid,
@@ -84,6 +91,8 @@ def compile_launch(
         created_at=now,
         options=options,
         next_ordinal=len(demands),
+        dtype_open=dtype.open,
+        dtype_why=dtype.why,
     )
 
 
@@ -173,13 +182,7 @@ def _demand(place: PinnedDemand, size: int, fixed: bool) -> Demand:
 
 def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Worker], measured: Measured | None) -> int:
     """Per device: what was measured on every kind of device it may go to, else the largest estimate of those."""
-    devices = [
-        device
-        for worker in workers
-        if place.worker_id in {None, worker.id}
-        for device in worker.devices
-        if place.pin is None or (place.pin.worker_id == worker.id and device.uuid in place.pin.device_uuids)
-    ]
+    devices = _reachable([place], workers)
     if measured is not None and devices:
         figures = [measured(spec, name) for name in {device.name for device in devices}]
         known = [figure for figure in figures if figure is not None]
@@ -187,3 +190,17 @@ def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Wo
             return max(known)
     kinds = {device.kind for device in devices} or {DeviceKind.CPU}
     return max(estimate(spec, base, kind) for kind in kinds)
+
+
+def _reachable(places: Iterable[PinnedDemand], workers: Sequence[Worker]) -> list[Device]:
+    """Devices that one of ``places`` may come to be on."""
+    return [
+        device
+        for worker in workers
+        for device in worker.devices
+        if any(
+            place.worker_id in {None, worker.id}
+            and (place.pin is None or (place.pin.worker_id == worker.id and device.uuid in place.pin.device_uuids))
+            for place in places
+        )
+    ]

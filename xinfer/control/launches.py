@@ -10,6 +10,7 @@ from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.draft import Draft
+from xinfer.control.dtypes import WAITS, undecided
 from xinfer.control.events import LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested
 from xinfer.control.lifecycle import replica_id
 from xinfer.control.reconcile import start
@@ -126,6 +127,7 @@ def _begin(draft: Draft, deployment: Deployment, ordinals: Collection[int]) -> N
     plan = plan_launch(draft.before, deployment, ordinals)
     if isinstance(plan, NoFitting):
         raise plan.to_error()
+    waits = undecided(draft, deployment)
     for placed in plan.placements:
         place = Replica(
             id=replica_id(deployment.uid, placed.ordinal),
@@ -136,5 +138,10 @@ def _begin(draft: Draft, deployment: Deployment, ordinals: Collection[int]) -> N
             progress=Progress(since=draft.now),
             created_at=draft.now,
         )
+        if waits:
+            # Its place is kept: a launch is of all replicas or of none.
+            draft.put(replace(place, slot=placed.slot, reserved_bytes=placed.reserved_bytes, error=WAITS))
+            continue
         draft.put(place)
         start(draft, place, deployment, placed.slot, placed.reserved_bytes)
+        waits = bool(deployment.dtype_open)

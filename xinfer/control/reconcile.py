@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xinfer.cluster.deployment import Deployment
-from xinfer.cluster.ids import ReplicaId
+from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.replica import Assignment, Phase, Replica
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.draft import Desired, Draft
+from xinfer.control.dtypes import hold, undecided
 from xinfer.control.effects import StartReplica
 from xinfer.control.lifecycle import move
 from xinfer.placement.plan import NoFitting, Placed, plan_launch
@@ -21,21 +22,26 @@ PLANS_PER_STEP = 4
 WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
 
 
-def start_due(draft: Draft, *, only: ReplicaId | None = None, wake: bool = False) -> None:
+def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | None = None, wake: bool = False) -> None:
     """Start the replicas whose time has come, where they belong or where there is room.
 
     Args:
-        only: look at this one alone.
+        only, model: look at this replica alone, or at those of this deployment.
         wake: something has changed for the better; those that wait for room need not wait for their next try.
     """
     if draft.settling:
         return
     homeless: dict[str, tuple[Deployment, list[Replica]]] = {}
-    for replica in (r for r in _candidates(draft, only) if r.phase in WAITING):
+    deciding: set[ModelUid] = set()
+    for replica in (r for r in _candidates(draft, only, model) if r.phase in WAITING):
         if replica.retry_at > draft.now and not (wake and replica.phase is Phase.QUEUED):
             continue
         desired = draft.desired(replica)
         if desired is None:
+            continue
+        if replica.model_uid in deciding or undecided(draft, desired.deployment):
+            deciding.add(replica.model_uid)
+            hold(draft, replica)
             continue
         if _start_at_home(draft, replica, desired):
             continue
@@ -60,15 +66,17 @@ def start(draft: Draft, replica: Replica, deployment: Deployment, slot: Slot, re
         reports=(),
         retry_at=0.0,
         restarts=replica.restarts + again,
+        dtype=None if deployment.dtype_open else deployment.spec.dtype,
     )
     if after is not None:
         draft.put(after)
-        draft.effects.append(StartReplica(slot.worker_id, Assignment(after, deployment.spec, deployment.options)))
+        assignment = Assignment(after, deployment.spec, deployment.options, deployment.dtype_open)
+        draft.effects.append(StartReplica(slot.worker_id, assignment))
 
 
-def _candidates(draft: Draft, only: ReplicaId | None) -> list[Replica]:
+def _candidates(draft: Draft, only: ReplicaId | None, model: ModelUid | None) -> list[Replica]:
     if only is None:
-        return list(draft.unsettled())
+        return list(draft.unsettled() if model is None else draft.of_model(model))
     replica = draft.replica(only)
     return [] if replica is None else [replica]
 
@@ -101,7 +109,12 @@ def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:
 
 
 def _start_anywhere(draft: Draft, deployment: Deployment, replicas: list[Replica]) -> None:
-    """As many as fit; the others wait and say why."""
+    """As many as fit; the others wait and say why. Of those whose dtype is open, one."""
+    if deployment.dtype_open:
+        first = None if undecided(draft, deployment) else replicas[0]
+        for other in replicas[first is not None :]:
+            hold(draft, other)
+        replicas = [] if first is None else [first]
     plan = plan_launch(draft.checkpoint(), deployment, [replica.ordinal for replica in replicas])
     placed: dict[int, Placed] = {each.ordinal: each for each in plan.placements}
     reason = f"Waits for a slot: {plan.reason}" if isinstance(plan, NoFitting) else ""

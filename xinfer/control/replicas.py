@@ -10,6 +10,7 @@ from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.cluster.slot import Slot
 from xinfer.control.backoff import crashes_after, retry_at
 from xinfer.control.draft import Draft
+from xinfer.control.dtypes import decide
 from xinfer.control.effects import StopReplica
 from xinfer.control.events import ReplicaEnded, ReplicaProgressed, ReplicaReady, ReplicaRefused
 from xinfer.control.lifecycle import move
@@ -43,6 +44,14 @@ def ready(draft: Draft, event: ReplicaReady) -> None:
         draft.effects.append(StopReplica(replica.slot.worker_id, replica.id, replica.epoch))
         fail(draft, replica, f"The replica was bound to {wanted} and sees {got}.", DeviceMismatch.code, "")
         return
+    deployment = draft.deployments.get(replica.model_uid)
+    if deployment is not None and not deployment.dtype_open and event.dtype not in (None, deployment.spec.dtype):
+        draft.effects.append(StopReplica(replica.slot.worker_id, replica.id, replica.epoch))
+        crash(draft, replica, f"The replica runs in {event.dtype} and its model in {deployment.spec.dtype}.", "", "")
+        return
+    open_until_now = deployment is not None and bool(deployment.dtype_open)
+    if deployment is not None and open_until_now:
+        deployment = decide(draft, deployment, event.dtype, event.dtype_why)
     reserved = event.reserved_bytes
     desired = draft.desired(replica)
     if desired is not None and reserved > 0:
@@ -64,6 +73,7 @@ def ready(draft: Draft, event: ReplicaReady) -> None:
         loaded=True,
         speed=event.speed,
         budget_tokens=event.budget_tokens,
+        dtype=event.dtype or (deployment.spec.dtype if deployment is not None else None),
         ready_at=draft.now,
         avoid=(),
         error="",
@@ -72,6 +82,8 @@ def ready(draft: Draft, event: ReplicaReady) -> None:
     )
     if after is not None:
         draft.put(after)
+    if open_until_now:
+        start_due(draft, model=replica.model_uid, wake=True)
 
 
 def ended(draft: Draft, event: ReplicaEnded) -> None:

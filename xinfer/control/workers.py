@@ -10,6 +10,7 @@ from xinfer.cluster.replica import HOLDS_SLOT, STARTING, Phase, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.draft import Draft
+from xinfer.control.dtypes import agrees, decide
 from xinfer.control.effects import StopReplica
 from xinfer.control.events import WorkerBeat, WorkerGone, WorkerJoined
 from xinfer.control.lifecycle import move
@@ -102,6 +103,8 @@ def write_off(draft: Draft, worker: Worker, *, dead: bool) -> None:
             address = replica.address if replica.phase is Phase.READY and not dead else None
             error = f"Its worker {worker.address} is {'gone' if dead else 'lost'}."
             requeue(draft, replica, epoch=epoch, retry_at=retry_at, address=address, error=error)
+        elif replica.phase is Phase.QUEUED:
+            draft.put(replace(replica, slot=None, reserved_bytes=0))  # the place that was kept for it is gone
 
 
 def _just_asked_for(draft: Draft, replica: Replica) -> bool:
@@ -151,7 +154,7 @@ def _take_in(draft: Draft, worker: Worker, reported: Replica) -> None:
 def _belongs(draft: Draft, worker: Worker, known: Replica, reported: Replica) -> bool:
     """Wanted, alive, on devices of this worker and where a pin would have it."""
     desired, slot = draft.desired(known), reported.slot
-    if desired is None or slot is None or reported.phase not in ADOPTABLE or slot.worker_id != worker.id:
+    if desired is None or slot is None or reported.phase not in ADOPTABLE or slot.worker_id != worker.id or not agrees(draft, reported):
         return False
     pin = desired.deployment.demands[desired.position].pin
     return (pin is None or pin == slot) and all(worker.device(uuid) is not None for uuid in slot.device_uuids)
@@ -170,7 +173,11 @@ def _adopt(draft: Draft, known: Replica, reported: Replica) -> None:
         "reports": reported.reports,
         "speed": reported.speed,
         "budget_tokens": reported.budget_tokens,
+        "dtype": reported.dtype,
     }
+    deployment = draft.deployments.get(known.model_uid)
+    if ready and deployment is not None and deployment.dtype_open:
+        decide(draft, deployment, reported.dtype, "chosen by the first replica")
     if known.phase is Phase.READY:
         if ready:
             draft.put(replace(known, **changes))

@@ -10,6 +10,7 @@ from xinfer.cluster.device import Device, DeviceKind
 from xinfer.cluster.ids import DeviceUuid, WorkerId
 from xinfer.devices.base import Usage
 from xinfer.devices.cores import physical, read_topology, split, usable_cores
+from xinfer.devices.cpu_formats import CPUINFO, native_dtypes
 from xinfer.devices.environment import replica_environment
 from xinfer.devices.host_memory import host_memory, memory_domain
 from xinfer.errors import ConfigError
@@ -29,7 +30,7 @@ class CpuInventory:
         ConfigError: more slots than cores.
     """
 
-    def __init__(self, worker_id: WorkerId, slots: int) -> None:
+    def __init__(self, worker_id: WorkerId, slots: int, cpuinfo: Path = CPUINFO) -> None:
         cores = usable_cores()
         if not 1 <= slots <= len(cores):
             raise ConfigError(
@@ -39,6 +40,7 @@ class CpuInventory:
         topology = read_topology(cores)
         groups = split(topology, slots)
         total, domain, model = host_memory().total // slots, memory_domain(), _model_name()
+        dtypes = native_dtypes(cpuinfo)
         self._threads = [physical(topology, group) for group in groups]
         self._devices = tuple(
             Device(
@@ -49,6 +51,7 @@ class CpuInventory:
                 total_bytes=total,
                 memory_domain=domain,
                 cores=group,
+                dtypes=dtypes,
             )
             for i, group in enumerate(groups)
         )

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pynvml
 
+from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import Device, DeviceKind
 from xinfer.cluster.ids import DeviceUuid
 from xinfer.devices.base import Usage
@@ -91,7 +92,16 @@ class NvmlInventory:
             name = _text(self._nvml.nvmlDeviceGetName(part.handle))
         except self._nvml.NVMLError:
             name = "NVIDIA GPU"
-        return Device(DeviceUuid(part.uuid), DeviceKind.GPU, index, name, total, domain)
+        return Device(DeviceUuid(part.uuid), DeviceKind.GPU, index, name, total, domain, dtypes=self._dtypes(part))
+
+    def _dtypes(self, part: _Part) -> tuple[Dtype, ...]:
+        """By compute capability: fast float16 since 7.0, bfloat16 since 8.0."""
+        try:
+            major, _ = self._nvml.nvmlDeviceGetCudaComputeCapability(part.handle)
+        except self._nvml.NVMLError:
+            return (Dtype.FLOAT32,)
+        halves = ((7, Dtype.FLOAT16), (8, Dtype.BFLOAT16))
+        return (Dtype.FLOAT32, *(dtype for since, dtype in halves if major >= since))
 
     def _free(self, uuid: DeviceUuid) -> int | None:
         try:

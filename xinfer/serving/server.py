@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,13 @@ import numpy as np
 
 from xinfer.batching.budget import TokenBudget
 from xinfer.batching.work import ShardResult, WorkItem
-from xinfer.catalog.spec import ModelType
+from xinfer.catalog.spec import Dtype, ModelType
+from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceReport
 from xinfer.engines.base import Encoded, Engine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, ReplicaBusy, ReplicaLost, XinferError
-from xinfer.serving.calibrate import Calibration, Limits, ModelKind, calibrate
+from xinfer.serving.calibrate import Calibration, Limits, ModelKind, calibrate, confirmed
+from xinfer.serving.choose import load_chosen
 from xinfer.serving.compute import ComputeThread
 from xinfer.serving.isolate import tokenize_each
 from xinfer.serving.runner import BatchRunner
@@ -62,7 +64,11 @@ class ModelServer:
     Attributes:
         speed: tokens/s with full batches, as calibrated; ``budget_tokens``: padded tokens of such a batch.
         calibration: the measurements behind both.
+        dtype: in which the model runs; ``dtype_why``: how it was chosen, None and "" for a model that was not loaded here.
     """
+
+    dtype: Dtype | None = None
+    dtype_why: str = ""
 
     def __init__(
         self,
@@ -97,6 +103,8 @@ class ModelServer:
         context: LoadContext,
         on_warmup: Callable[[], None] | None = None,
         *,
+        dtype_open: Sequence[Dtype] = (),
+        stored: StoredCalibration | None = None,
         max_shards: int = MAX_SHARDS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> ModelServer:
@@ -104,20 +112,25 @@ class ModelServer:
 
         Args:
             on_warmup: called when the weights are there and warm-up begins.
+            dtype_open: choose among these; empty = the spec's dtype.
+            stored: what an equal replica measured; confirmed by one batch instead of measured anew.
 
         Raises:
             LaunchFailed, OutOfMemory: from the engine; EngineError: the model fails on plain text.
         """
         compute = ComputeThread()
         try:
-            model = await asyncio.wrap_future(compute.call(partial(engine.load, context)))
+            kind = ModelKind(pairs=context.spec.type is ModelType.RERANK)
+            loading = partial(load_chosen, engine, context, kind, dtype_open, clock)
+            model, choice = await asyncio.wrap_future(compute.call(loading))
             if on_warmup is not None:
                 on_warmup()
-            kind = ModelKind(pairs=context.spec.type is ModelType.RERANK)
             limits = Limits.of(context.device_kind, context.options)
-            calibration = await asyncio.wrap_future(compute.call(partial(calibrate, model, kind, limits, clock)))
-            log.info("calibrated: %s tokens a batch, %.0f tokens/s", calibration.budget_tokens, calibration.speed)
-            return cls(model, kind, calibration, compute, max_shards=max_shards, clock=clock)
+            measuring = partial(_calibration, model, kind, limits, stored, clock)
+            calibration = await asyncio.wrap_future(compute.call(measuring))
+            server = cls(model, kind, calibration, compute, max_shards=max_shards, clock=clock)
+            server.dtype, server.dtype_why = choice.dtype, choice.why
+            return server
         except BaseException:
             compute.close(timeout=0)
             raise
@@ -225,6 +238,17 @@ class ModelServer:
         self._closed = True
         self._tokenizer.shutdown(wait=False)
         return await asyncio.to_thread(self._compute.close, timeout)
+
+
+def _calibration(
+    model: LoadedModel, kind: ModelKind, limits: Limits, stored: StoredCalibration | None, clock: Callable[[], float]
+) -> Calibration:
+    """The stored one if it holds here, else a new one. On the compute thread."""
+    kept = confirmed(model, kind, limits, stored, clock)
+    found = kept or calibrate(model, kind, limits, clock)
+    how = "calibrated" if kept is None else "calibration confirmed"
+    log.info("%s: %s tokens a batch, %.0f tokens/s", how, found.budget_tokens, found.speed)
+    return found
 
 
 def _answer(loop: asyncio.AbstractEventLoop, future: asyncio.Future[ShardResult], outcome: ShardResult | XinferError) -> None:

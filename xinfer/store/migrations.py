@@ -15,5 +15,20 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (key, device)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE dtypes (
+        key TEXT NOT NULL,
+        device TEXT NOT NULL,
+        dtype TEXT NOT NULL,
+        why TEXT NOT NULL,
+        PRIMARY KEY (key, device)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE calibrations (
+        key TEXT NOT NULL,
+        device TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (key, device)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)

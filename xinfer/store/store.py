@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from xinfer.catalog.spec import ModelSpec
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Epoch, WorkerId
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import ConfigError, StoreError
+from xinfer.store.figures import Figures
 from xinfer.store.migrations import MIGRATIONS, VERSION
 
 EPOCHS_PER_BLOCK = 10_000
@@ -40,12 +40,17 @@ class Stored:
 
 
 class Store:
-    """Blocking and quick: a write is one transaction that is on disk when it returns."""
+    """Blocking and quick: a write is one transaction that is on disk when it returns.
+
+    Attributes:
+        figures: what replicas measured and chose.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
         self._path = path
         self._db = connection
         self._lock = lock
+        self.figures = Figures(path, connection, self._transaction)
         self._reserved = int(connection.execute("SELECT reserved FROM epochs").fetchone()[0])
 
     @classmethod
@@ -126,29 +131,6 @@ class Store:
             if short:
                 self._reserve(max(self._reserved, after.next_epoch) + EPOCHS_PER_BLOCK)
 
-    def measured(self, spec: ModelSpec, device_name: str) -> int | None:
-        """Bytes per device that such a replica was seen to need there, or None.
-
-        Raises:
-            StoreError: the file cannot be read.
-        """
-        try:
-            row = self._db.execute("SELECT bytes FROM measurements WHERE key = ? AND device = ?", (spec_key(spec), device_name)).fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"The state file {self._path} cannot be read: {error}.") from error
-        return None if row is None else int(row[0])
-
-    def record(self, spec: ModelSpec, device_name: str, size: int) -> None:
-        """Remember what a replica was seen to need; the latest figure stays.
-
-        Raises:
-            StoreError: nothing was changed.
-        """
-        if self.measured(spec, device_name) == size:
-            return
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO measurements VALUES (?, ?, ?)", (spec_key(spec), device_name, size))
-
     def close(self) -> None:
         """Let go of the file and its lock."""
         self._db.close()
@@ -173,14 +155,6 @@ class Store:
             self._reserved = int(self._db.execute("SELECT reserved FROM epochs").fetchone()[0])
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"The state file {self._path} cannot be written: {error}. Nothing was changed.") from error
-
-
-def spec_key(spec: ModelSpec) -> str:
-    """What decides a replica's memory: model, variant, engine, dtype, maximum length and size of the weights."""
-    source = spec.sources[0].model_dump_json()
-    return "|".join(
-        (spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value, str(spec.max_tokens), str(spec.weight_bytes), source)
-    )
 
 
 def _take_lock(path: Path) -> int:

@@ -68,10 +68,10 @@ def test_free_memory_of_a_lost_worker_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_only_replicas_that_hold_a_slot_are_charged(phase: Phase) -> None:
+def test_only_replicas_that_hold_a_slot_or_wait_for_theirs_are_charged(phase: Phase) -> None:
     w = worker(gpus=1)
     index = usage(snapshot([w], [replica("x", 0, slot("a", 0), GIB, phase=phase)]))
-    assert index.reserved(w.devices[0].uuid) == (GIB if phase in HOLDS_SLOT else 0)
+    assert index.reserved(w.devices[0].uuid) == (GIB if phase in HOLDS_SLOT | {Phase.QUEUED} else 0)
 
 
 def test_leaving_replicas_hold_memory_but_do_not_count_for_spreading() -> None:

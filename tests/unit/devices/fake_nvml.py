@@ -22,6 +22,7 @@ class FakeCard:
     busy: int = 25
     bus: int = 0
     mig: list[FakeCard | None] | None = None
+    capability: tuple[int, int] = (9, 0)
     processes: list[tuple[int, int | None]] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
 
@@ -58,6 +59,9 @@ class FakeNvml:
 
     def nvmlDeviceGetName(self, card: FakeCard) -> bytes:
         return self._ask(card, "name").name.encode()
+
+    def nvmlDeviceGetCudaComputeCapability(self, card: FakeCard) -> list[int]:
+        return list(self._ask(card, "capability").capability)
 
     def nvmlDeviceGetMemoryInfo(self, card: FakeCard) -> Any:
         self._ask(card, "memory")

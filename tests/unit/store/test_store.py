@@ -226,10 +226,10 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_measurements_are_remembered_by_model_dtype_and_device(store: Store, path: Path) -> None:
     half = SPEC.model_copy(update={"dtype": Dtype.BFLOAT16})
-    store.record(SPEC, "H100", 5 * GIB)
-    store.record(SPEC, "H100", 4 * GIB)
+    store.figures.record(SPEC, "H100", 5 * GIB)
+    store.figures.record(SPEC, "H100", 4 * GIB)
     again = reopened(store, path)
-    assert (again.measured(SPEC, "H100"), again.measured(SPEC, "CPU"), again.measured(half, "H100")) == (4 * GIB, None, None)
+    assert (again.figures.measured(SPEC, "H100"), again.figures.measured(SPEC, "CPU"), again.figures.measured(half, "H100")) == (4 * GIB, None, None)
     again.close()
 
 
