@@ -99,3 +99,28 @@ def arrivals(rate: float, seed: int) -> Iterator[float]:
     while True:
         at += dice.expovariate(rate)
         yield at
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """``60,1``.
+
+    Raises:
+        ValueError: a sentence.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"must be counts of documents such as 60,1, not {text!r}.")
+    return tuple(map(int, parts))
+
+
+def parse_words(text: str) -> tuple[int, int]:
+    """``20-200``, or ``20``.
+
+    Raises:
+        ValueError: a sentence.
+    """
+    low, dash, high = text.partition("-")
+    high = high if dash else low
+    if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)):
+        raise ValueError(f"must be FEWEST-MOST such as 20-200, not {text!r}.")
+    return int(low), int(high)

@@ -69,12 +69,23 @@ def _grown(old: float, new: float) -> float:
 
 def lanes(readings: Sequence[Reading], names: Mapping[str, str]) -> list[Lane]:
     """Busy share between each two readings, per replica; ``names`` are what the lanes are called."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    busy: dict[str, list[tuple[float, float, float]]] = {}
     for before, after in pairwise(readings):
-        seconds = after.at - before.at
         for name, grown in growth(before, after).items():
             # A replica that is met for the first time has a past that belongs to no interval.
-            if BUSY in grown and seconds > 0 and name in before.replicas:
-                share = min(1.0, max(0.0, grown[BUSY] / seconds))
-                points.setdefault(name, []).append((after.at - readings[0].at, share))
-    return [Lane(names.get(name, name), tuple(found)) for name, found in sorted(points.items())]
+            if BUSY in grown and after.at > before.at and name in before.replicas:
+                busy.setdefault(name, []).append((after.at - readings[0].at, after.at - before.at, grown[BUSY]))
+    return [Lane(names.get(name, name), _shares(found)) for name, found in sorted(busy.items())]
+
+
+def _shares(intervals: Sequence[tuple[float, float, float]]) -> tuple[tuple[float, float], ...]:
+    """(end, share) of each (end, length, busy seconds counted in it).
+
+    A batch is counted when it ends: what is more than its interval was spent before that.
+    """
+    made, earlier = [], 0.0
+    for end, length, counted in reversed(intervals):
+        spent = min(length, counted + earlier)
+        earlier += counted - spent
+        made.append((end, spent / length))
+    return tuple(reversed(made))

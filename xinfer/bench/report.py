@@ -40,6 +40,7 @@ def show(console: Console, plan: Plan, run: Run) -> None:
         )
     if run.replicas:
         console.print(_replicas(run.replicas))
+        console.print("[dim]MS and TOKENS are of a batch, in the mean; SPLITS happen when memory runs out.[/]")
     failures = [f for part in (run.summary, run.alone, run.bulk and run.bulk.summary) if part for f in part.failures]
     for kind, count, sentence in failures:
         console.print(Text.assemble((f"{count} × {kind}: ", "bold red"), sentence))
@@ -87,8 +88,8 @@ def _milliseconds(latency: Mapping[str, float], name: str) -> str:
 
 def _replicas(replicas: Sequence[ReplicaShare]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("REPLICA", no_wrap=True)
-    for name in ("DOCS", "SHARE", "BUSY", "BATCHES", "MS EACH", "TOKENS EACH", "PADDING", "SPLITS"):
+    table.add_column("REPLICA")
+    for name in ("DOCS", "SHARE", "BUSY", "BATCHES", "MS", "TOKENS", "PADDING", "SPLITS"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in replicas:
         table.add_row(

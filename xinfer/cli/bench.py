@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xinfer.bench import load
 from xinfer.cli import failures, options, output
 from xinfer.cli.flags import debug
 from xinfer.errors import ConfigError, Unreachable
@@ -15,26 +17,25 @@ from xinfer.errors import ConfigError, Unreachable
 if TYPE_CHECKING:
     from xinfer.bench.driver import Plan, Run
 
+T = TypeVar("T")
 FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 def read_cycle(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     """``60,1``."""
-    if value is None:
-        return None
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"must be counts of documents such as 60,1, not {value!r}.", ctx, param)
-    return tuple(map(int, parts))
+    return None if value is None else _read(load.parse_sizes, value, ctx, param)
 
 
 def read_words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
     """``20-200``, or ``20``."""
-    low, dash, high = value.partition("-")
-    high = high if dash else low
-    if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)):
-        raise click.BadParameter(f"must be FEWEST-MOST such as 20-200, not {value!r}.", ctx, param)
-    return int(low), int(high)
+    return _read(load.parse_words, value, ctx, param)
+
+
+def _read(parse: Callable[[str], T], value: str, ctx: click.Context, param: click.Parameter) -> T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 @click.command(help="Put a load on any server with /v1/rerank or /v1/embeddings, and measure it.")
@@ -124,7 +125,6 @@ def read_plan(
         UsageError: they contradict each other.
     """
     from xinfer.bench.driver import Plan
-    from xinfer.bench.load import Kind, Load
 
     if docs is not None and docs_cycle is not None:
         raise click.UsageError("--docs and --docs-cycle exclude each other.")
@@ -132,9 +132,9 @@ def read_plan(
         raise click.UsageError("--rate and --concurrency exclude each other: the one is an open loop, the other a closed one.")
     if (kind == "mixed") != (embedding_model is not None):
         raise click.UsageError("--kind mixed and --embedding-model need each other.")
-    load = Load(Kind(kind), model, embedding_model or "", docs_cycle or (docs or 20,), words, seed)
+    shape = load.Load(load.Kind(kind), model, embedding_model or "", docs_cycle or (docs or 20,), words, seed)
     count = 600 if requests is None and duration is None else requests
-    return Plan(load=load, requests=count, duration=duration, concurrency=concurrency or 32, rate=rate, priority=priority or "", **rest)
+    return Plan(load=shape, requests=count, duration=duration, concurrency=concurrency or 32, rate=rate, priority=priority or "", **rest)
 
 
 def require_folder(file: Path | None) -> None:
