@@ -309,7 +309,7 @@ def correct(request: PendingRequest, sim: Simulation) -> bool:
     """Answered, every item with its own value."""
     assert request.error is None, request.error
     assert request.values is not None
-    return request.values.tolist() == [float(sim.lengths[item.work]) for item in request.items]
+    return bool(request.values.tolist() == [float(sim.lengths[item.work]) for item in request.items])
 
 
 def nothing_left(sim: Simulation) -> bool:

@@ -51,7 +51,8 @@ class ShardResult:
         truncated: bool (n,).
         errors: (row, error) of items that failed alone.
         batches: the forward passes that this shard took part in.
-        wait_seconds, tokenize_seconds, compute_seconds: where the time went at the replica.
+        wait_seconds, tokenize_seconds, compute_seconds: where the time went at the replica; they add up to its stay there.
+        oom_splits: passes of this shard that ran out of memory.
         queued_tokens: tokens still waiting or running there as the answer left.
         budget_tokens: estimated padded tokens that a shard for this replica is best filled with, as the answer left; 0 = not said.
         slowdown: measured ÷ predicted batch time, smoothed; 1.0 while unknown.
@@ -67,6 +68,7 @@ class ShardResult:
     wait_seconds: float = 0.0
     tokenize_seconds: float = 0.0
     compute_seconds: float = 0.0
+    oom_splits: int = 0
     queued_tokens: int = 0
     budget_tokens: int = 0
     slowdown: float = 1.0

@@ -136,7 +136,7 @@ class ReplicaLoad:
         if not mine:
             return min(self.budget, window)
         shared = api_processes > 1 and (not self.learnt or 4 * self.others > self.budget)
-        if len(mine) >= (1 if shared else 2):
+        if len(mine) >= (1 if shared and not urgent else 2):
             return 0
         return max(0, min(self.budget, window - sum(flight.padded for flight in mine)))
 

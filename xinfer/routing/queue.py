@@ -63,15 +63,16 @@ class ItemQueue:
         for lane in self._lanes.values():
             lane.pool = tokens
 
-    def turns(self) -> list[str]:
-        """The lanes that hold work, in the order in which they may send the next ordinary shard.
+    def turn(self) -> tuple[str, bool] | None:
+        """The lane that the next ordinary shard comes from, and whether it is urgent; None if both are empty.
 
-        Interactive work may go ahead of bulk work whose turn it is but which no replica has room for, never the reverse.
+        Bulk work that interactive work has held up long enough is urgent for one shard: it must not be held up again
+        at the replica.
         """
         interactive, bulk = self._lanes[INTERACTIVE].items, self._lanes[BULK].items
-        if not bulk or (interactive and self._overtaken < BULK_TURN):
-            return [INTERACTIVE] if interactive else []
-        return [BULK, INTERACTIVE] if interactive else [BULK]
+        if bulk and (not interactive or self._overtaken >= BULK_TURN):
+            return BULK, bool(interactive)
+        return (INTERACTIVE, True) if interactive else None
 
     def lane(self, name: str) -> Lane:
         """One of the two."""

@@ -19,16 +19,15 @@ def next_flight(queue: ItemQueue, fleet: Fleet, dice: Dice, now: float, api_proc
         flight, willing = _again(queue, fleet, willing, dice, now, api_processes)
         if flight is not None:
             return flight
-    for name in queue.turns() if willing else ():
-        flight = _ordinary(queue, name, willing, dice, now, api_processes)
-        if flight is not None:
-            return flight
-    return None
+    turn = queue.turn()
+    return None if turn is None or not willing else _ordinary(queue, *turn, willing, dice, now, api_processes)
 
 
-def _ordinary(queue: ItemQueue, name: str, willing: Sequence[ReplicaLoad], dice: Dice, now: float, api_processes: int) -> Flight | None:
-    """The next shard of one lane. What it shares the replicas with: interactive work only with its kind, bulk with all."""
-    urgent, lane = name == INTERACTIVE, queue.lane(name)
+def _ordinary(
+    queue: ItemQueue, name: str, urgent: bool, willing: Sequence[ReplicaLoad], dice: Dice, now: float, api_processes: int
+) -> Flight | None:
+    """The next shard of one lane. Urgent work shares the replicas with its kind only, bulk work with all."""
+    lane = queue.lane(name)
     waiting = lane.tokens if urgent else queue.tokens
     ahead = [load.remaining(now, urgent) for load in willing]
     everywhere = sum(ahead)
@@ -44,7 +43,7 @@ def _ordinary(queue: ItemQueue, name: str, willing: Sequence[ReplicaLoad], dice:
         return None
     own = min(lane.tokens, max(load.budget for load in parts))
     chosen, scored = pick(list(parts), own, dice, now, two=api_processes > 1, urgent=urgent)
-    return _fly(chosen, form(queue, name, chosen.room(api_processes, now, urgent), parts[chosen]), now, scored)
+    return _fly(chosen, form(queue, name, chosen.room(api_processes, now, urgent), parts[chosen]), now, scored, urgent=urgent)
 
 
 def _again(
@@ -75,12 +74,14 @@ def _fly(
     now: float,
     scored: Sequence[tuple[ReplicaLoad, float]],
     *,
+    urgent: bool | None = None,
     again: bool = False,
     alone: bool = False,
 ) -> Flight:
     padded = len(items) * max(item.tokens for item in items)
     candidates = tuple((each.route.replica_id, score) for each, score in scored)
-    flight = Flight(load, items, padded, now, _urgent(items), candidates, again=again, alone=alone)
+    urgent = _urgent(items) if urgent is None else urgent
+    flight = Flight(load, items, padded, now, urgent, candidates, again=again, alone=alone)
     load.send(flight)
     return flight
 

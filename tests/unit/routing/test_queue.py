@@ -30,8 +30,8 @@ def pushed(queue: ItemQueue, tokens: Sequence[int], key: str = "", lane: str = B
 
 
 def take(queue: ItemQueue, cap: int, padding: int) -> list[PendingItem]:
-    turns = queue.turns()
-    return queue.take(turns[0], cap, padding) if turns else []
+    turn = queue.turn()
+    return queue.take(turn[0], cap, padding) if turn else []
 
 
 def drained(queue: ItemQueue, cap: int = 1) -> list[PendingItem]:
