@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.simulation.router_sim import SimReplica, Simulation, correct, cpu, documents, founding, gpu
+from tests.simulation.router_sim import Simulation, correct, cpu, documents, founding, gpu
+from tests.simulation.sim_replica import SimReplica
 from xinfer.batching.form import batches
 
 
