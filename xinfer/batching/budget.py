@@ -43,7 +43,7 @@ class TokenBudget:
         A batch over the bound (it had slack, or was formed before the bound fell) says nothing against the bound.
         """
         if padded > self.tokens:
-            return replace(self, clean=0, splits=self.splits + 1)
+            return replace(self, splits=self.splits + 1)
         halved = max(1, longest, min(self.tokens, padded) // 2)
         again = self.wall > 0 and padded * GROWTH >= self.wall
         return replace(

@@ -67,7 +67,7 @@ def test_growth_waits_longer_each_time_at_the_same_wall_and_forgets_it_once_it_i
             budget = budget.after_clean(budget.tokens)
     waits = [b - a for a, b in pairwise(looks[1:])]
     assert waits[:6] == sorted(waits[:6])
-    assert min(waits[6:]) > 10_000
+    assert waits[-1] > 10 * waits[0]
     for _ in range(30_000):  # the memory is there again
         budget = budget.after_clean(budget.tokens)
     assert (budget.tokens, budget.wall, budget.patience) == (4096, 0, 0)
@@ -95,7 +95,7 @@ def splits_of(dice: random.Random, budget: TokenBudget, hidden: int, longest: in
 
 
 def worst_hundred(seen: list[bool]) -> int:
-    return max(sum(seen[start : start + 100]) for start in range(0, max(1, len(seen) - 99)))
+    return max(sum(seen[start : start + 100]) for start in range(max(1, len(seen) - 99)))
 
 
 @pytest.mark.parametrize("seed", range(60))
