@@ -88,10 +88,13 @@ def models(snapshot: Snapshot) -> list[ModelEntry]:
 def model(snapshot: Snapshot, deployment: Deployment, replicas: Sequence[Replica]) -> ModelEntry:
     """GET /v1/models/{uid}."""
     entry = _entry(deployment.uid, deployment.spec, deployment.created_at, len(deployment.demands))
+    dtype = dtype_of(deployment.spec, bool(deployment.dtype_open))
     workers = {r.slot.worker_id for r in replicas if r.slot is not None}
     addresses = sorted(str(snapshot.workers[w].address) for w in workers if w in snapshot.workers)
     return entry.model_copy(
         update={
+            "dtype": dtype,
+            "dtype_why": deployment.dtype_why,
             "ready_replicas": sum(r.phase is Phase.READY for r in replicas),
             "status": status_of(replicas, len(deployment.demands)),
             "error_message": next((r.error for r in replicas if r.error and r.phase in (Phase.FAILED, Phase.BACKOFF)), ""),
@@ -111,7 +114,15 @@ def model_from_routes(routes: ModelRoutes) -> ModelEntry:
     wanted = len(routes.replicas) + routes.starting
     entry = _entry(routes.model_uid, routes.spec, routes.created_at, wanted)
     status = "ERROR" if routes.failed else "CREATING" if not routes.replicas else "UPDATING" if routes.starting else "READY"
-    return entry.model_copy(update={"ready_replicas": len(routes.replicas), "status": status, "error_message": routes.failed})
+    return entry.model_copy(
+        update={
+            "dtype": dtype_of(routes.spec, routes.dtype_open),
+            "dtype_why": routes.dtype_why,
+            "ready_replicas": len(routes.replicas),
+            "status": status,
+            "error_message": routes.failed,
+        }
+    )
 
 
 def _entry(uid: str, spec: ModelSpec, created_at: float, replica: int) -> ModelEntry:
@@ -135,6 +146,11 @@ def _entry(uid: str, spec: ModelSpec, created_at: float, replica: int) -> ModelE
         max_tokens=spec.max_tokens,
         dimensions=spec.embedding.dimensions if spec.embedding else 0,
     )
+
+
+def dtype_of(spec: ModelSpec, undecided: bool) -> str:
+    """``auto`` until the first replica has chosen."""
+    return "auto" if undecided else spec.dtype.value
 
 
 def status_of(replicas: Sequence[Replica], wanted: int) -> str:
@@ -162,7 +178,8 @@ def gpu_idx(snapshot: Snapshot, replica: Replica) -> list[int]:
 def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) -> ReplicaEntry:
     """One entry of GET /v1/models/{uid}/replicas; ``device`` is what the process itself reported."""
     worker = snapshot.workers.get(it.slot.worker_id) if it.slot else None
-    spec = snapshot.deployments[it.model_uid].spec if it.model_uid in snapshot.deployments else None
+    deployment = snapshot.deployments.get(it.model_uid)
+    spec = deployment.spec if deployment else None
     index = {d.uuid: d.index for d in worker.devices} if worker else {}
     devices = [DeviceEntry(kind=r.kind.value, index=index.get(r.uuid), uuid=r.uuid, name=r.name) for r in it.reports]
     indices = gpu_idx(snapshot, it)
@@ -187,7 +204,7 @@ def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) 
         progress=_fraction(it),
         restarts=it.restarts,
         engine=spec.engine if spec else "",
-        dtype=spec.dtype.value if spec else "",
+        dtype=it.dtype.value if it.dtype else dtype_of(deployment.spec, bool(deployment.dtype_open)) if deployment else "",
         reserved_bytes=it.reserved_bytes,
         used_bytes=sum(r.used_bytes for r in it.reports),
         speed=it.speed,
@@ -243,12 +260,15 @@ def progress(snapshot: Snapshot, uid: str) -> ProgressReply:
     Raises:
         ModelNotFound.
     """
-    mine = replicas_of(snapshot, deployment_of(snapshot, uid).uid)
+    deployment = deployment_of(snapshot, uid)
+    mine = replicas_of(snapshot, deployment.uid)
     entries = [_progress(snapshot, r) for r in mine]
     furthest_behind = min(mine, key=lambda r: _ORDER.index(r.phase), default=None)
     return ProgressReply(
         progress=sum(e.progress for e in entries) / len(entries) if entries else 0.0,
         stage=furthest_behind.phase.value if furthest_behind else Phase.QUEUED.value,
+        dtype=dtype_of(deployment.spec, bool(deployment.dtype_open)),
+        dtype_why=deployment.dtype_why,
         download_files=list({f.name: f for e in entries for f in e.download_files}.values()),
         replicas=entries,
     )

@@ -60,15 +60,18 @@ def follow(server: connect.Server, uid: str, endpoint: str, pause: Callable[[flo
     try:
         with progress.open_watch() as watch:
             while True:
-                replicas = server.progress(uid)["replicas"]
+                reply = server.progress(uid)
+                replicas = reply["replicas"]
                 watch.show(replicas)
                 failed = next((replica for replica in replicas if replica["stage"] == "failed"), None)
                 if failed is not None:
                     raise failure(uid, failed, endpoint)
                 if replicas and all(replica["stage"] == "ready" for replica in replicas):
                     server.settle(uid)
-                    return
+                    break
                 pause(POLL)
+        if reply.get("dtype_why"):
+            output.note(f"{uid} runs in {reply['dtype']}: {reply['dtype_why']}.")
     except KeyboardInterrupt:
         output.note(f"{uid} goes on loading; `xinfer ps` shows how far it is, `xinfer stop {uid}` ends it.")
         raise

@@ -65,6 +65,7 @@ def facts(model: dict[str, Any]) -> dict[str, str]:
         "type": model["model_type"],
         "status": f"{str(model['status']).lower()}, {model['ready_replicas']} of {model['replica']} replicas ready",
         "engine": f"{model['model_engine']}, {model['dtype']}"
+        + (f" ({model['dtype_why']})" if model.get("dtype_why") else "")
         + (f", {model['quantization']}" if model.get("quantization") not in ("", "none", None) else ""),
         "max tokens": str(model["max_tokens"]),
         **({"dimensions": str(model["dimensions"])} if model.get("dimensions") else {}),

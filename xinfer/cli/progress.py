@@ -101,7 +101,7 @@ def stage(replica: Replica) -> str:
     """The stage in words, with the reason of one that went wrong."""
     words = str(replica["stage"]).replace("_", " ")
     reason = " ".join(str(replica.get("error_message") or "").split())
-    return f"{words}: {reason}" if reason and words in ("backoff", "failed") else words
+    return f"{words}: {reason}" if reason and words in ("backoff", "failed", "queued") else words
 
 
 def downloads(replica: Replica) -> str:

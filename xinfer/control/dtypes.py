@@ -38,7 +38,7 @@ def choice(spec: ModelSpec, devices: Collection[Device], remembered: Remembered 
     GPUs take half precision and only check it; CPUs measure whether it pays. What was found on such a device before holds.
     """
     if not spec.auto_dtypes:
-        return DtypeChoice(spec, why="asked for, or the only one offered")
+        return DtypeChoice(spec)
     offered = (spec.dtype, *spec.auto_dtypes)
     on_gpus = bool(devices) and all(device.kind is DeviceKind.GPU for device in devices)
     if spec.dtype in HALVES and not on_gpus:

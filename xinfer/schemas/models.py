@@ -24,6 +24,7 @@ class ModelEntry(Reply):
         model_type: "rerank", "embedding" or "LLM"; clients choose their handle class by it.
         replica: how many were asked for; ``ready_replicas`` take work.
         status: CREATING, READY, UPDATING (some replicas are not ready), TERMINATING or ERROR.
+        dtype: "auto" until the first replica has chosen; ``dtype_why`` says how it was chosen, "" if it was asked for.
         accelerators: device indices of all replicas, as strings.
         dimensions: length of an embedding vector, 0 where it is not known.
     """
@@ -40,6 +41,7 @@ class ModelEntry(Reply):
     model_format: str
     quantization: str
     dtype: str
+    dtype_why: str = ""
     model_lang: list[str] = Field(default_factory=list)
     model_description: str = ""
     replica: int
@@ -148,10 +150,12 @@ class ReplicaProgress(Reply):
 
 
 class ProgressReply(Reply):
-    """GET /v1/models/{uid}/progress: the mean over replicas, and the stage of the one that is furthest behind."""
+    """GET /v1/models/{uid}/progress: the mean over replicas, and the stage of the one furthest behind; the dtype as in ModelEntry."""
 
     progress: float
     stage: str
+    dtype: str = ""
+    dtype_why: str = ""
     download_files: list[FileProgress]
     replicas: list[ReplicaProgress]
 
