@@ -48,6 +48,11 @@ def test_replicas_that_are_not_ready_take_no_work() -> None:
     assert not shown.was_ready
 
 
+def test_a_replica_that_warms_up_is_told_of() -> None:
+    assert routes([worker("a")], [replica("m", 0, slot("a", 0), phase=Phase.WARMING)]).warming
+    assert not routes([worker("a")], [replica("m", 0, slot("a", 0), phase=Phase.LOADING)]).warming
+
+
 def test_lost_and_unknown_workers_are_left_out() -> None:
     lost = worker("b", state=WorkerState.LOST)
     shown = routes([lost], [replica("m", 0, slot("b", 0)), replica("m", 1, slot("gone", 0)), replica("m", 2, slot("b", 0), address=None)])

@@ -8,7 +8,7 @@ from tests.support.nouns import spec
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
 from xinfer.cluster.routes import ModelRoutes, Route
 from xinfer.errors import ModelLoading, ModelNotFound, Unavailable, XinferError
-from xinfer.routing.holding import refusal
+from xinfer.routing.holding import Hold, refusal
 
 M = ModelUid("m")
 THERE = (Route(ReplicaId("a"), Epoch(1), "a@1", Address("127.0.0.1:1")),)
@@ -50,3 +50,32 @@ def test_a_replica_that_may_come_back_is_waited_for_so_long(routes: ModelRoutes)
     late = told(routes, waited=30.0)
     assert isinstance(late, ModelLoading)
     assert late.retry_after
+
+
+def test_the_first_replica_is_waited_for_while_it_warms_up() -> None:
+    warming = ModelRoutes(M, spec(), starting=1, warming=True)
+    assert told(warming, was_ready=False, waited=29.9) is None
+    late = told(warming, was_ready=False, waited=30.0)
+    assert isinstance(late, ModelLoading)
+    assert "within 30 s" in late.message
+
+
+def test_what_was_held_for_a_replica_that_failed_to_warm_up_is_told_at_once() -> None:
+    hold = Hold("m", 30.0)
+    hold.update(ModelRoutes(M, spec(), starting=1, warming=True))
+    hold.watch(False, 0.0)
+    assert hold.refusal(arrived=1.0, now=2.0) is None
+    hold.update(ModelRoutes(M, spec(), starting=1))
+    assert isinstance(hold.refusal(arrived=1.0, now=2.0), ModelLoading)
+
+
+def test_time_without_a_replica_counts_from_when_both_were_there() -> None:
+    hold = Hold("m", 30.0)
+    hold.update(ModelRoutes(M, spec(), THERE, was_ready=True))
+    hold.watch(True, 0.0)
+    assert hold.refusal(arrived=0.0, now=100.0) is None
+    hold.watch(False, 100.0)
+    hold.watch(False, 110.0)
+    assert hold.refusal(arrived=0.0, now=129.0) is None
+    assert isinstance(hold.refusal(arrived=0.0, now=130.0), ModelLoading)
+    assert hold.refusal(arrived=120.0, now=149.0) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ def load(name: str, speed: float = 1000.0, budget: int = 1000) -> ReplicaLoad:
     return ReplicaLoad(Route(ReplicaId(name), Epoch(1), f"{name}@1", Address("a:1"), speed, budget, name))
 
 
-def flown(where: ReplicaLoad, tokens: int, now: float = 0.0) -> Flight:
+def flown(where: ReplicaLoad, tokens: int, now: float = 0.0, urgent: bool = False) -> Flight:
     request = PendingRequest([(WorkItem("x"), tokens, tokens)], lane="bulk", arrived=0.0)
-    flight = Flight(where, request.items, tokens, now)
+    flight = Flight(where, request.items, tokens, now, urgent)
     where.send(flight)
     return flight
 
@@ -70,6 +71,54 @@ def test_window_of_two_shards_shared_by_api_processes() -> None:
     replica.returned(first, 1.0)
     assert replica.room(1, 1.0) == 1000
     assert load("b").room(4, 0.0) == 500
+
+
+def answered(where: ReplicaLoad, flight: Flight, now: float, **fields: Any) -> None:
+    """An answer of that flight."""
+    where.returned(flight, now)
+    rows = len(flight.items)
+    where.succeeded(flight, ShardResult(np.zeros(rows, np.float32), np.ones(rows, np.int32), np.zeros(rows, bool), **fields))
+
+
+def test_interactive_shards_have_a_window_of_their_own() -> None:
+    replica = load("a")
+    flown(replica, 1000)
+    flown(replica, 1000)
+    assert replica.room(1, 0.0) == 0
+    assert replica.room(1, 0.0, urgent=True) == 1000
+    flown(replica, 300, urgent=True)
+    assert replica.room(1, 0.0, urgent=True) == 1000
+    flown(replica, 100, urgent=True)
+    assert replica.room(1, 0.0, urgent=True) == 0
+
+
+def test_an_interactive_shard_waits_for_the_running_one_and_its_own_kind_only() -> None:
+    replica = load("a", speed=1000.0)
+    flown(replica, 1000)
+    flown(replica, 900)
+    flown(replica, 50, urgent=True)
+    assert replica.remaining(0.4) == pytest.approx(1550)
+    assert replica.remaining(0.4, urgent=True) == pytest.approx(650)
+
+
+def test_an_answer_teaches_the_budget() -> None:
+    replica = load("a")
+    answered(replica, flown(replica, 1000), 1.0, budget_tokens=440)
+    assert replica.budget == 440
+    assert replica.room(1, 1.0) == 440
+
+
+def test_what_other_api_processes_leave_unused_may_be_used() -> None:
+    replica = load("a")
+    first, _ = flown(replica, 400), flown(replica, 100)
+    answered(replica, first, 1.0, budget_tokens=1000, queued_tokens=100)  # nothing but ours
+    assert replica.room(4, 1.0) == 1000
+    second = flown(replica, 900)
+    answered(replica, second, 2.0, budget_tokens=1000, queued_tokens=1900)
+    assert replica.room(4, 2.0) == 0  # one shard each while the others keep it busy
+    empty = load("b")
+    answered(empty, flown(empty, 100), 1.0, budget_tokens=1000, queued_tokens=1800)
+    assert empty.room(4, 1.0) == 500
 
 
 def test_busy_closes_until_a_reply_or_for_a_moment() -> None:

@@ -15,6 +15,7 @@ from xinfer.batching.work import WorkItem
 from xinfer.errors import TooManyRequests
 from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.queue import Group, ItemQueue
+from xinfer.settings import Limits
 
 MANY = 10**9
 
@@ -223,3 +224,35 @@ def test_ten_thousand_documents_are_cheap() -> None:
         shards += 1
     assert shards > 2000
     assert time.perf_counter() - begun < 4.0  # about 0.4 s: 20 µs a document
+
+
+def test_bulk_work_whose_turn_it_is_is_urgent_once() -> None:
+    queue = ItemQueue(MANY, MANY, MANY)
+    pushed(queue, [50] * 3)
+    assert queue.turn() == (BULK, False)
+    pushed(queue, [50] * 20, lane=INTERACTIVE)
+    for _ in range(8):
+        assert queue.turn() == (INTERACTIVE, True)
+        take(queue, 50, 50)
+    assert queue.turn() == (BULK, True)
+    take(queue, 50, 50)
+    assert queue.turn() == (INTERACTIVE, True)
+
+
+def test_a_burst_of_600_requests_is_never_refused() -> None:
+    limits = Limits()
+    queue = ItemQueue(limits.queued_requests, limits.queued_tokens, 16 * 2048)
+    for _ in range(600):
+        pushed(queue, [150] * 20)
+    assert queue.items == 12_000
+
+
+def test_retry_after_is_the_time_that_what_waits_will_take() -> None:
+    queue = ItemQueue(MANY, 1000, MANY)
+    queue.push(request([5000]), 100.0)  # one alone is always admitted
+    with pytest.raises(TooManyRequests) as refused:
+        queue.push(request([10]), 500.0)
+    assert refused.value.retry_after == 10.0
+    with pytest.raises(TooManyRequests) as refused:
+        queue.push(request([10]), 10.0)
+    assert refused.value.retry_after == 30.0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.unit.serving.fakes import POISON, UNREADABLE, FakeEngine, FakeModel, calibration, context, expected, item
+from tests.unit.serving.gate import Gate
 from xinfer.batching.work import ShardResult
 from xinfer.engines.base import Encoded
 from xinfer.errors import EngineError, InvalidItem, LaunchFailed, ReplicaBusy, ReplicaLost
@@ -19,24 +20,6 @@ from xinfer.serving.compute import ComputeThread
 from xinfer.serving.server import ModelServer
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class Gate:
-    """Holds forward passes back, one permit each."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Semaphore(0)
-        self._permits = threading.Semaphore(0)
-
-    def __call__(self, batch: Sequence[Encoded]) -> None:
-        self.entered.release()
-        assert self._permits.acquire(timeout=20)
-
-    def let(self, passes: int = 1) -> None:
-        self._permits.release(passes)
-
-    async def reached(self) -> None:
-        assert await asyncio.to_thread(self.entered.acquire, True, 20)
 
 
 Make = Callable[..., ModelServer]
