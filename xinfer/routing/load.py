@@ -79,6 +79,10 @@ class ReplicaLoad:
     measured: float = 0.0
     """Padded tokens/s of recent batches; depends on the traffic, so it only serves where there is no calibrated speed."""
     flights: list[Flight] = field(default_factory=list)
+    in_flight_tokens: int = 0
+    """Estimated padded tokens sent and not answered; the next two count those of urgent flights."""
+    urgent_tokens: int = 0
+    urgent_flights: int = 0
     head_since: float = 0.0
     closed_until: float = 0.0
     ejected: bool = False
@@ -99,11 +103,6 @@ class ReplicaLoad:
         return self.route.speed / self.slowdown if self.route.speed > 0 else 0.0
 
     @property
-    def in_flight_tokens(self) -> int:
-        """Estimated padded tokens sent and not answered."""
-        return sum(flight.padded for flight in self.flights)
-
-    @property
     def in_flight_items(self) -> int:
         """Items sent and not answered."""
         return sum(len(flight.items) for flight in self.flights)
@@ -117,7 +116,9 @@ class ReplicaLoad:
             return 0.0
         done = (self.speed or self.measured) * max(0.0, now - self.head_since)
         head = self.flights[0]
-        counted = sum(flight.padded for flight in self.flights if flight.urgent or flight is head) if urgent else self.in_flight_tokens
+        counted = self.in_flight_tokens
+        if urgent:
+            counted = self.urgent_tokens + (0 if head.urgent else head.padded)
         return counted - min(0.9 * head.padded, done)
 
     def room(self, api_processes: int, now: float, urgent: bool = False) -> int:
@@ -129,29 +130,38 @@ class ReplicaLoad:
         """
         if self.ejected or now < self.closed_until:
             return 0
-        if any(flight.alone for flight in self.flights):
+        if self.flights and self.flights[0].alone:
             return 0
-        mine = [flight for flight in self.flights if flight.urgent] if urgent else self.flights
-        window = max(1, 2 * self.budget // api_processes, 2 * self.budget - self.others if self.learnt else 0)
-        if not mine:
-            return min(self.budget, window)
-        shared = api_processes > 1 and (not self.learnt or 4 * self.others > self.budget)
-        if len(mine) >= (1 if shared and not urgent else 2):
+        budget = self.budget
+        window = max(1, 2 * budget // api_processes, 2 * budget - self.others if self.learnt else 0)
+        count, tokens = (self.urgent_flights, self.urgent_tokens) if urgent else (len(self.flights), self.in_flight_tokens)
+        if not count:
+            return min(budget, window)
+        shared = api_processes > 1 and (not self.learnt or 4 * self.others > budget)
+        if count >= (1 if shared and not urgent else 2):
             return 0
-        return max(0, min(self.budget, window - sum(flight.padded for flight in mine)))
+        return max(0, min(budget, window - tokens))
 
     def send(self, flight: Flight) -> None:
         """Count a shard, before anything is awaited."""
         if not self.flights:
             self.head_since = flight.sent_at
         self.flights.append(flight)
+        self._count(flight, 1)
         self.breaker.sent()
 
     def returned(self, flight: Flight, now: float) -> None:
         """Uncount it, whatever came of it."""
         self.flights.remove(flight)
+        self._count(flight, -1)
         self.head_since = now
         self.closed_until = 0.0
+
+    def _count(self, flight: Flight, sign: int) -> None:
+        self.in_flight_tokens += sign * flight.padded
+        if flight.urgent:
+            self.urgent_flights += sign
+            self.urgent_tokens += sign * flight.padded
 
     def succeeded(self, flight: Flight, result: ShardResult) -> None:
         """Learn from an answer."""
@@ -196,6 +206,8 @@ class ReplicaLoad:
 def speeds(loads: Sequence[ReplicaLoad]) -> list[float]:
     """Tokens/s of each; an unknown one is taken for the median of the known, and all alike while none is known."""
     each = [load.speed for load in loads]
+    if all(each):
+        return each
     known = sorted(speed for speed in each if speed > 0)
     middle = known[len(known) // 2] if known else 1.0
     return [speed or middle for speed in each]

@@ -27,23 +27,25 @@ def _ordinary(
     queue: ItemQueue, name: str, urgent: bool, willing: Sequence[ReplicaLoad], dice: Dice, now: float, api_processes: int
 ) -> Flight | None:
     """The next shard of one lane. Urgent work shares the replicas with its kind only, bulk work with all."""
+    rooms = [load.room(api_processes, now, urgent) for load in willing]
+    if not any(rooms):
+        return None
     lane = queue.lane(name)
     waiting = lane.tokens if urgent else queue.tokens
     ahead = [load.remaining(now, urgent) for load in willing]
     everywhere = sum(ahead)
     rates = speeds(willing)
     total = sum(rates)
-    parts: dict[ReplicaLoad, float] = {}
-    for load, rate, remaining in zip(willing, rates, ahead, strict=True):
+    parts: dict[ReplicaLoad, tuple[int, float]] = {}
+    for load, room, rate, remaining in zip(willing, rooms, rates, ahead, strict=True):
         # One that is ahead of its part leaves the rest to those that will be done sooner; never one that is idle.
-        late = load.flights and share(waiting, remaining, everywhere, rate, total) <= 0
-        if not late and load.room(api_processes, now, urgent) > 0:
-            parts[load] = share(lane.tokens, remaining, everywhere, rate, total)
+        if room and (not load.flights or share(waiting, remaining, everywhere, rate, total) > 0):
+            parts[load] = room, share(lane.tokens, remaining, everywhere, rate, total)
     if not parts:
         return None
     own = min(lane.tokens, max(load.budget for load in parts))
     chosen, scored = pick(list(parts), own, dice, now, two=api_processes > 1, urgent=urgent)
-    return _fly(chosen, form(queue, name, chosen.room(api_processes, now, urgent), parts[chosen]), now, scored, urgent=urgent)
+    return _fly(chosen, form(queue, name, *parts[chosen]), now, scored, urgent=urgent)
 
 
 def _again(
