@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ TORCH = ("-en", "sentence_transformers", "--dtype", "float32")
 
 
 @pytest.fixture(scope="module")
-def served(shared_cluster: Cluster, reranker_torch: Path, minilm_embedding: Path) -> Iterator[Cluster]:
+def served(shared_cluster: Cluster, reranker_torch: Path, minilm_embedding: Path) -> Cluster:
     shared_cluster.serve("--cpu-slots", "2")
     shared_cluster.launch("-t", "rerank", "-mp", str(reranker_torch), "-u", "ce", "-r", "2", *TORCH)
     shared_cluster.launch("-t", "embedding", "-mp", str(minilm_embedding), "-u", "emb", *TORCH)

@@ -6,96 +6,30 @@ import asyncio
 import itertools
 import resource
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uvloop
 
 from xinfer.bench.connection import Connection, Sent
-from xinfer.bench.figures import Done, ReplicaShare, Summary, overlapping, shares, summarise
-from xinfer.bench.load import Load, Request, arrivals, request
-from xinfer.bench.readings import Lane, Reading, growth, lanes, parse
+from xinfer.bench.figures import Done, Summary, overlapping, shares, summarise
+from xinfer.bench.load import Request, arrivals, request
+from xinfer.bench.plan import BULK_SIZE, Bulk, Plan, Run
+from xinfer.bench.readings import Reading, growth, lanes, parse
+from xinfer.bench.streams import Clock, Tally, all_of, cancelled, closed_loop, open_loop, until
 
-Clock = time.perf_counter
 SAMPLE = 0.5
 """Seconds between two readings of the replicas' figures."""
 BODIES = 600
 """Different bodies of a load that only time ends."""
-UNREAD = 64 << 20
-"""Bytes of answers that are kept to be looked at after the clock has stopped."""
-BULK_SIZE = 600
 RAMP = 2.0
 """Seconds from the first bulk request until bulk is measured."""
 BULK_ALONE = 5.0
 """Seconds that bulk is measured alone, at least."""
 PAUSE = 0.2
 """Seconds before a bulk client that was refused tries again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run.
-
-    Attributes:
-        requests: how many; None with a ``duration`` means as many as it takes.
-        duration: seconds after which no more are sent.
-        concurrency: closed loop of so many clients, unless ``rate`` is given.
-        rate: open loop, requests a second.
-        background: bulk requests of `BULK_SIZE` documents that are kept in flight while the measured ones run.
-        priority: "interactive" or "bulk" for the measured requests, "" for what the server makes of them.
-        warmup: requests before the clock starts.
-    """
-
-    base_url: str
-    load: Load
-    requests: int | None = 600
-    duration: float | None = None
-    concurrency: int = 32
-    rate: float | None = None
-    background: int = 0
-    priority: str = ""
-    api_key: str | None = None
-    timeout: float = 600.0
-    warmup: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Bulk:
-    """The background stream, in documents a second: before the measured requests and beside them."""
-
-    alone: float
-    beside: float
-    summary: Summary
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What came of a plan.
-
-    Attributes:
-        summary: the measured requests; beside bulk, if there was any.
-        alone: the same requests without bulk, None without a background.
-        replicas, lanes: empty where the server does not report its replicas.
-        cpu_seconds: what the driver itself used.
-        interrupted: ended by Ctrl-C; the figures are of what was done until then.
-    """
-
-    summary: Summary
-    alone: Summary | None = None
-    bulk: Bulk | None = None
-    replicas: list[ReplicaShare] = field(default_factory=list)
-    lanes: list[Lane] = field(default_factory=list)
-    cpu_seconds: float = 0.0
-    interrupted: bool = False
-
-    @property
-    def failed(self) -> int:
-        """Requests that were not answered right, in every part of the run."""
-        parts = [self.summary, self.alone, self.bulk.summary if self.bulk else None]
-        return sum(part.requests - part.ok for part in parts if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +125,7 @@ class Driver:
         plan, found = self._plan, Tally()
         endless: Iterable[Request] = self._bodies if plan.requests is not None else itertools.cycle(self._bodies)
         begun = Clock()
-        requests = endless if plan.duration is None else _until(endless, begun + plan.duration)
+        requests = endless if plan.duration is None else until(endless, begun + plan.duration)
 
         async def send(each: Request, due: float) -> None:
             found.add(await self._connection.send(each, due, self._headers))
@@ -221,12 +155,12 @@ class Driver:
 
         async def finish() -> None:
             ending.set()
-            await self._unless_stopped(_all(clients))
+            await self._unless_stopped(all_of(clients))
 
         try:
             yield finish
         finally:
-            await _cancelled(clients)
+            await cancelled(clients)
 
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[list[Reading]]:
@@ -250,7 +184,7 @@ class Driver:
         try:
             yield readings
         finally:
-            await _cancelled([task])
+            await cancelled([task])
             await read()
             readings += [parse(text.decode("utf-8", "replace"), at, self._models) for at, text in texts] or [Reading(0.0)]
 
@@ -271,74 +205,7 @@ class Driver:
             if task.done():
                 task.result()
         finally:
-            await _cancelled([task, stopped])
-
-
-class Tally:
-    """Answers of one stream; looked at when it is over, or before that if they would fill the memory."""
-
-    def __init__(self) -> None:
-        self._unread: list[Sent] = []
-        self._bytes = 0
-        self._done: list[Done] = []
-
-    def add(self, sent: Sent) -> None:
-        """Note one answer."""
-        if self._bytes < UNREAD:
-            self._bytes += len(sent.body)
-            self._unread.append(sent)
-        else:
-            self._done.append(sent.done())
-
-    def done(self) -> list[Done]:
-        """All of them, looked at."""
-        self._done += [sent.done() for sent in self._unread]
-        self._unread = []
-        return self._done
-
-
-Send = Callable[[Request, float], Awaitable[None]]
-
-
-async def closed_loop(send: Send, requests: Iterator[Request], clients: int) -> None:
-    """So many clients, each sending its next request when the last is answered."""
-
-    async def client() -> None:
-        for each in requests:  # one iterator for all
-            await send(each, Clock())
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(client())
-
-
-async def open_loop(send: Send, requests: Iterable[Request], due: Iterator[float], seconds: float | None) -> None:
-    """Requests at their moments, however many are unanswered; none after ``seconds``."""
-    begun = Clock()
-    async with asyncio.TaskGroup() as group:
-        for each, at in zip(requests, due, strict=False):
-            if seconds is not None and at > seconds:
-                break
-            await asyncio.sleep(max(0.0, begun + at - Clock()))
-            group.create_task(_as_task(send, each, begun + at))
-
-
-async def _as_task(send: Send, each: Request, at: float) -> None:
-    await send(each, at)
-
-
-def _until(requests: Iterable[Request], end: float) -> Iterator[Request]:
-    return itertools.takewhile(lambda _: Clock() < end, requests)
-
-
-async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            await cancelled([task, stopped])
 
 
 def _reports(reading: Reading) -> bool:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xinfer.bench.driver import BULK_SIZE, Plan, Run
 from xinfer.bench.figures import ReplicaShare, Summary
+from xinfer.bench.plan import BULK_SIZE, Plan, Run
 
 NONE = "–"
 LATENCY = ("mean", "p50", "p90", "p95", "p99", "max")

@@ -15,7 +15,7 @@ from xinfer.cli.flags import debug
 from xinfer.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
-    from xinfer.bench.driver import Plan, Run
+    from xinfer.bench.plan import Plan, Run
 
 T = TypeVar("T")
 FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
@@ -124,7 +124,7 @@ def read_plan(
     Raises:
         UsageError: they contradict each other.
     """
-    from xinfer.bench.driver import Plan
+    from xinfer.bench.plan import Plan
 
     if docs is not None and docs_cycle is not None:
         raise click.UsageError("--docs and --docs-cycle exclude each other.")

@@ -14,9 +14,11 @@ def test_the_same_seed_and_number_give_the_same_bytes_for_good() -> None:
     load = Load(model="ce", sizes=(2,), words=(3, 5), seed=7)
     assert request(load, 0).body == request(load, 0).body
     # Written down: figures of different days compare only while the bytes stay what they are.
-    assert request(load, 0).body == (
-        b'{"model":"ce","query":"Been responsibility ability way last expression order laboratory population watch think.","documents":["Will quick make plain.","Opportunity cold measurement help."]}'
-    )
+    assert orjson.loads(request(load, 0).body) == {
+        "model": "ce",
+        "query": "Been responsibility ability way last expression order laboratory population watch think.",
+        "documents": ["Will quick make plain.", "Opportunity cold measurement help."],
+    }
 
 
 def test_other_numbers_and_seeds_give_other_texts() -> None:
