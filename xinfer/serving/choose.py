@@ -71,12 +71,11 @@ def _sound(
 ) -> tuple[LoadedModel, Choice]:
     """Half precision, unless a probe overflows or fails in it."""
     values = _values(model, kind)
-    if not isinstance(values, XinferError) and np.isfinite(values).all():
+    if not isinstance(values, XinferError):
         return model, Choice(half, "the GPU's own, checked on probes")
     _drop(model)
     del model
-    reason = values.message if isinstance(values, XinferError) else "gives numbers that are not finite"
-    return engine.load(_in(context, safe)), Choice(safe, f"{half.value} {reason}")
+    return engine.load(_in(context, safe)), Choice(safe, f"{half.value} failed on a probe: {values.message.rstrip('.')}")
 
 
 def _faster(
@@ -106,8 +105,8 @@ def _faster(
 
 
 def difference(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
-    """How far ``found`` is from ``expected``, both finished, scores (n,) or vectors (n, dim); infinite if not finite."""
-    if expected.shape != found.shape or not np.isfinite(found).all() or not np.isfinite(expected).all():
+    """How far ``found`` is from ``expected``, both finished, scores (n,) or vectors (n, dim)."""
+    if expected.shape != found.shape:
         return math.inf
     if expected.ndim == 1:
         return float(np.abs(expected - found).max()) / max(1.0, float(np.abs(expected).max()))
@@ -141,6 +140,8 @@ def _values(model: LoadedModel, kind: ModelKind) -> npt.NDArray[np.float32] | Xi
         value = attempt(model, [encoded])
         if isinstance(value, XinferError):
             return value
+        if not np.isfinite(value).all():  # before the activation, which would hide it
+            return EngineError("The model gave a number that is not finite.")
         rows.append(value)
     return finish(np.concatenate(rows), model)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests.unit.serving.fakes import POISON, UNREADABLE, FakeEngine, FakeModel, calibration, context, expected, item
 from tests.unit.serving.gate import Gate
 from xinfer.batching.work import ShardResult
+from xinfer.catalog.spec import Dtype
 from xinfer.engines.base import Encoded
 from xinfer.errors import EngineError, InvalidItem, LaunchFailed, ReplicaBusy, ReplicaLost
 from xinfer.serving.calibrate import ModelKind
@@ -308,3 +311,17 @@ async def test_a_failed_load_leaves_no_thread() -> None:
         if thread.name == "xinfer-compute":
             thread.join(5)
     assert threading.active_count() <= before
+
+
+async def test_load_confirms_what_an_equal_replica_measured_instead_of_measuring() -> None:
+    model = FakeModel()
+    first = await ModelServer.load(FakeEngine(model), context())
+    stored = replace(first.calibration.stored(model.reports()[0]), base_seconds=0.0, per_token_seconds=1e-6, speed=7.0)
+    await first.close()
+    model.forwards.clear()
+    ticks = itertools.count()
+    again = await ModelServer.load(FakeEngine(model), context(), stored=stored, clock=lambda: next(ticks) * 64e-6)
+    assert (again.speed, again.budget_tokens) == (7.0, stored.budget_tokens)
+    assert len(model.forwards) == 2
+    assert (again.dtype, again.dtype_why) == (Dtype.FLOAT32, "")
+    await again.close()
