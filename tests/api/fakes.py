@@ -90,6 +90,7 @@ class FakeInference:
         self.calls: list[dict[str, Any]] = []
         self.error: Exception | None = None
         self.block: asyncio.Event | None = None
+        self.delay = 0.0
         self.entered = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.poison: int | None = None
@@ -111,6 +112,7 @@ class FakeInference:
         self.calls.append({"uid": model_uid, "items": items, "key": key, "lane": lane, "request_id": request_id})
         if self.error is not None:
             raise self.error
+        await asyncio.sleep(self.delay)
         if self.block is not None:
             self.entered.set()
             try:

@@ -48,6 +48,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         PayloadTooLarge, Cancelled (the client hung up).
     """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)  # the rest is read and thrown away while the client learns it
     kept: list[bytes] = []
     total = 0
     try:
@@ -62,8 +65,12 @@ async def read_body(request: Request, limit: int) -> bytes:
     except ClientDisconnect:
         raise Cancelled("The client hung up before its body had come.") from None
     if total > limit:
-        raise PayloadTooLarge(f"The body must be at most {limit} bytes.", param="body", limit=limit)
+        raise _too_large(limit)
     return b"".join(kept)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body must be at most {limit} bytes.", param="body", limit=limit)
 
 
 async def read_json(request: Request) -> Any:

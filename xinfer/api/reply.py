@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,6 +25,26 @@ _bodies: dict[str, type[BaseModel]] = {}
 def json_reply(content: Any, status: int = 200) -> Response:
     """Serialise plain values, numpy arrays and pydantic models; NaN never gets here, routes check their numbers."""
     return Response(orjson.dumps(content, default=_plain, option=_OPTIONS), status, media_type="application/json")
+
+
+async def list_reply(frame: dict[str, Any] | None, field: str, count: int, step: int, entries: Callable[[int, int], list[Any]]) -> Response:
+    """A reply that is one long list, or has one at ``field`` of ``frame``, serialised ``step`` entries at a time.
+
+    Serialising holds the interpreter, in whatever thread; between two slices the event loop answers others.
+
+    Args:
+        entries: of a range of positions.
+    """
+    slices = []
+    for first in range(0, count, step):
+        if first:
+            await asyncio.sleep(0)
+        slices.append(orjson.dumps(entries(first, min(count, first + step)), option=_OPTIONS)[1:-1])
+    whole = b"[" + b",".join(slices) + b"]"
+    if frame is not None:
+        slices.clear()
+        whole = orjson.dumps({**frame, field: orjson.Fragment(whole)})
+    return Response(whole, media_type="application/json")
 
 
 def _plain(value: Any) -> Any:

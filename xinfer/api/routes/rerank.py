@@ -11,12 +11,15 @@ from starlette.responses import Response
 from xinfer.api.errors import TEI
 from xinfer.api.limits import parse, read_json, request_id, service, within
 from xinfer.api.ports import Result
-from xinfer.api.reply import ERRORS, TEI_ERRORS, body_of, json_reply
+from xinfer.api.reply import ERRORS, TEI_ERRORS, body_of, json_reply, list_reply
 from xinfer.api.routes.infer import best_first, only_model, refuse_truncated, run, target
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import ModelSpec, ModelType
 from xinfer.schemas.rerank import RerankReply, RerankRequest
 from xinfer.schemas.tei import TeiRank, TeiRerankRequest
+
+RESULTS_AT_ONCE = 2000
+"""With their documents written in a few ms."""
 
 router = APIRouter(tags=["inference"], responses=ERRORS)
 
@@ -57,18 +60,22 @@ async def _rerank(request: Request, data: Any) -> Response:
     scores, result = await run(request, body.model, items)
     flat = scores.reshape(len(items))
     values = flat.tolist()
-    results = [
-        {"index": i, "relevance_score": values[i], "document": {"text": texts[i]} if body.return_documents else None}
-        for i in best_first(flat, body.top_n)
-    ]
-    reply = {
+    order = best_first(flat, body.top_n)
+
+    def entries(first: int, last: int) -> list[Any]:
+        return [
+            {"index": i, "relevance_score": values[i], "document": {"text": texts[i]} if body.return_documents else None}
+            for i in order[first:last]
+        ]
+
+    frame = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, request_id(request))),
         "model": body.model,
-        "results": results,
+        "results": None,
         "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
         "meta": _meta(result, spec),
     }
-    return json_reply(reply)
+    return await list_reply(frame, "results", len(order), RESULTS_AT_ONCE, entries)
 
 
 def _meta(result: Result, spec: ModelSpec) -> dict[str, Any]:
