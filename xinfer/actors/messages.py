@@ -11,6 +11,7 @@ from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.worker import Worker
+from xinfer.serving.histogram import Distribution
 
 SUPERVISOR_UID = "supervisor"
 WORKER_UID = "worker"
@@ -91,10 +92,12 @@ class ReplicaStats:
 
     Attributes:
         items: documents or texts answered.
-        tokens: true tokens of those.
+        tokens, padded_tokens: true tokens of those, and what their batches held.
         busy_seconds: wall time inside the model.
         queued_items, queued_tokens: waiting or running now.
         batches, oom_splits: counts.
+        slowdown: measured ÷ predicted batch time; 1.0 = as calibrated.
+        histograms: of waits, batches and padding, by the name that metrics give them.
     """
 
     replica_id: ReplicaId
@@ -107,6 +110,9 @@ class ReplicaStats:
     batches: int = 0
     oom_splits: int = 0
     budget_tokens: int = 0
+    padded_tokens: int = 0
+    slowdown: float = 1.0
+    histograms: Mapping[str, Distribution] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,10 @@ class ApiRef:
         """Cancel that request if it runs there; returns how many calls it stopped."""
         return await self._call("abort", request_id)  # type: ignore[no-any-return]
 
+    async def metrics(self) -> bytes:
+        """What it has counted, pickled."""
+        return await self._call("metrics")  # type: ignore[no-any-return]
+
 
 class SupervisorRef:
     """The supervisor, as workers and API processes call it.

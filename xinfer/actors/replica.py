@@ -138,6 +138,9 @@ class ReplicaActor(xo.StatelessActor):
             batches=s.batches,
             oom_splits=s.oom_splits,
             budget_tokens=s.budget_tokens,
+            padded_tokens=s.padded_tokens,
+            slowdown=s.slowdown,
+            histograms=s.histograms,
         )
 
     async def health(self) -> None:

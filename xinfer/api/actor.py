@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import xoscar as xo
 
 from xinfer.api.dispatch import Dispatcher
+from xinfer.api.exposition import own
+from xinfer.api.meter import Meter
 from xinfer.api.ports import Calls
 
 
 class ApiActor(xo.StatelessActor):
     """The story of each request and the calls in flight live in the process that took them."""
 
-    def __init__(self, dispatcher: Dispatcher, calls: Calls) -> None:
+    def __init__(self, dispatcher: Dispatcher, calls: Calls, meter: Meter) -> None:
         super().__init__()
         self._dispatcher = dispatcher
         self._calls = calls
+        self._meter = meter
 
     async def why(self, request_id: str) -> dict[str, Any] | None:
         """The story of one request, if it ran here."""
@@ -25,3 +29,7 @@ class ApiActor(xo.StatelessActor):
     async def abort(self, request_id: str) -> int:
         """Cancel that request if it runs here; returns how many calls it stopped."""
         return self._calls.abort(request_id)
+
+    async def metrics(self) -> bytes:
+        """What this process has counted, pickled: the transport would pickle every sample by itself."""
+        return pickle.dumps(own(self._meter, self._dispatcher.stats(), self._dispatcher.routes()))

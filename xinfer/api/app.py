@@ -30,6 +30,7 @@ def create_app(
     supervisor_address: str = "",
     timings: Timings | None = None,
     siblings: Siblings | None = None,
+    process: str = "",
 ) -> FastAPI:
     """Build the application.
 
@@ -40,11 +41,12 @@ def create_app(
         version: what /v1/cluster/version says.
         supervisor_address: ``ip:port`` for workers that join.
         timings: ``load`` bounds how long a launch request waits.
-        siblings: other API processes, asked for the story of a request and to abort one.
+        siblings: other API processes, asked for the story of a request, for their figures, and to abort a request.
+        process: name of this one, a label of its figures.
     """
     app = FastAPI(title="xinfer", version=version, redirect_slashes=False, docs_url=None, redoc_url=None)
     app.state.service = Service(inference, control, limits, timings or Timings(), version, supervisor_address, time.monotonic(), siblings)
-    app.state.meter = Meter()
+    app.state.meter = Meter(process)
     rooms = (rerank, embeddings, models, plan, cluster, catalog, requests, health, docs)
     for room in rooms:
         app.include_router(room.router)

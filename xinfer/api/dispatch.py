@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xinfer.api.figures import figures
+from xinfer.api.latency import Latency
 from xinfer.api.results import ReplicaCaller, RunResult, result_of
 from xinfer.api.stories import Stories
 from xinfer.batching.work import ShardResult, WorkItem
@@ -34,6 +35,7 @@ class _Model:
 
     def __init__(self, router: ModelRouter) -> None:
         self.router = router
+        self.latency = Latency()
         self.waiting: dict[PendingRequest, asyncio.Future[None]] = {}
         self.tasks: dict[Flight, asyncio.Task[ShardResult]] = {}
         self.pump_due = False
@@ -146,7 +148,7 @@ class Dispatcher:
         limit = self._timings.request if timeout is None else timeout
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         model.waiting[request] = done
-        self._stories.begin(model_uid, request)
+        self._stories.begin(model_uid, request, model.router.routes)
         self._kick(model_uid, model)
         try:
             async with asyncio.timeout(limit):
@@ -158,7 +160,9 @@ class Dispatcher:
         finally:
             model.waiting.pop(request, None)
             model.router.drop(request)
-            self._stories.end(model_uid, request, self._clock())
+            now = self._clock()
+            model.latency.ended(request, now)
+            self._stories.end(model_uid, request, now)
             self._kick(model_uid, model)
         if request.error is not None:
             raise request.error
@@ -258,7 +262,8 @@ class Dispatcher:
 
     def stats(self) -> dict[str, Any]:
         """Numbers of this process, under ``models`` of each model and under ``replicas`` of each replica; ``_total`` counts up."""
-        return figures({uid: model.router for uid, model in self._models.items()}, self._clock())
+        routers = {uid: model.router for uid, model in self._models.items()}
+        return figures(routers, {uid: model.latency for uid, model in self._models.items()}, self._clock())
 
     def why(self, request_id: str) -> dict[str, Any] | None:
         """Where a recent request's time went, or None if this process does not know it."""

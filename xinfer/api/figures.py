@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xinfer.api.latency import Latency
 from xinfer.cluster.ids import ModelUid
 from xinfer.routing.load import ReplicaLoad
 from xinfer.routing.router import ModelRouter
 
 
-def figures(routers: Mapping[ModelUid, ModelRouter], now: float) -> dict[str, Any]:
-    """``{numbers, "models": {uid: numbers}, "replicas": {replica_id: numbers}}``; names ending in ``_total`` are counters."""
+def figures(routers: Mapping[ModelUid, ModelRouter], latencies: Mapping[ModelUid, Latency], now: float) -> dict[str, Any]:
+    """``{numbers, "models": {uid: numbers}, "replicas": {replica_id: numbers}, "latency": {uid: distributions}}``.
+
+    Names that end in ``_total`` are counters.
+    """
     models = {str(uid): _model(router) for uid, router in routers.items()}
     replicas = {
         str(replica_id): {"model": str(uid), **_replica(load, now)}
@@ -24,6 +28,7 @@ def figures(routers: Mapping[ModelUid, ModelRouter], now: float) -> dict[str, An
         "in_flight_items": sum(model["in_flight_items"] for model in models.values()),
         "models": models,
         "replicas": replicas,
+        "latency": {str(uid): latency.histograms() for uid, latency in latencies.items()},
     }
 
 

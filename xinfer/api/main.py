@@ -35,7 +35,8 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
     """Serve until told to stop.
 
     Args:
-        payload: ``settings``; ``fd``, the listening REST socket; ``control``, the SupervisorActor's address.
+        payload: ``settings``; ``fd``, the listening REST socket; ``control``, the SupervisorActor's address;
+            ``name`` of this process among its siblings.
     """
     settings = config.load(ServerSettings, payload["settings"])
 
@@ -59,8 +60,9 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             supervisor_address=payload["control"],
             timings=settings.timings,
             siblings=ApiSiblings(supervisor, address),
+            process=payload["name"],
         )
-        await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, address=address, uid=API_UID)
+        await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, app.state.meter, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
         runtime.settle()

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client.metrics_core import Metric
 
 from xinfer.actors.messages import ReplicaStats, WorkerUsage
 from xinfer.batching.work import WorkItem
@@ -63,7 +64,7 @@ class Inference(Protocol):
         """The table in use; version -1 before the first one has come."""
 
     def stats(self) -> Mapping[str, Any]:
-        """Counters and gauges of this process; the shape stands in ``api.meter``."""
+        """Counters and gauges of this process; the shape stands in ``api.exposition``."""
 
     def why(self, request_id: str) -> Mapping[str, Any] | None:
         """Where a recent request's time went, or None if this process does not know it."""
@@ -131,6 +132,9 @@ class Siblings(Protocol):
 
     async def abort(self, request_id: str) -> int:
         """Cancel that request wherever it runs; returns how many calls it stopped."""
+
+    async def metrics(self) -> Sequence[Sequence[Metric]]:
+        """What each of them has counted (``api.exposition.own``)."""
 
 
 class Cancellable(Protocol):

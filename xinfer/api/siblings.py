@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from collections.abc import Sequence
 from typing import Any
+
+from prometheus_client.metrics_core import Metric
 
 from xinfer.actors.refs import ApiRef, SupervisorRef
 from xinfer.cluster.ids import Address
@@ -26,6 +30,11 @@ class ApiSiblings:
         """Cancel one request wherever it runs; returns how many calls were stopped."""
         answers = await asyncio.gather(*(ref.abort(request_id) for ref in await self._refs()), return_exceptions=True)
         return sum(a for a in answers if isinstance(a, int))
+
+    async def metrics(self) -> list[Sequence[Metric]]:
+        """What each of them has counted."""
+        answers = await asyncio.gather(*(ref.metrics() for ref in await self._refs()), return_exceptions=True)
+        return [pickle.loads(a) for a in answers if isinstance(a, bytes)]
 
     async def _refs(self) -> list[ApiRef]:
         try:

@@ -43,7 +43,7 @@ def api_roles(settings: ServerSettings, rest: socket.socket, env: Environment) -
 
     def role(name: str) -> Role:
         def spec(announced: Announced) -> ProcessSpec:
-            payload = {"settings": dump(settings), "fd": rest.fileno(), "control": announced[CONTROL]["address"]}
+            payload = {"settings": dump(settings), "fd": rest.fileno(), "control": announced[CONTROL]["address"], "name": name}
             return _process(API_TARGET, payload, name, env, (rest.fileno(),))
 
         return Role(name, spec)

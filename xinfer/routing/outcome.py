@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from xinfer.batching.work import ShardResult
+from xinfer.errors import XinferError
 from xinfer.routing.load import Flight
-from xinfer.routing.pending import PendingItem, PendingRequest, Place, ShardTrace
+from xinfer.routing.pending import FailedAttempt, PendingItem, PendingRequest, Place, ShardTrace
 from xinfer.routing.tokens import TokenEstimator
+
+ATTEMPTS_KEPT = 16
+BATCHES_KEPT = 16
+MESSAGE = 300
+"""Attempts of a request, batches of a shard, letters of an error: the memory of a story is bounded."""
 
 
 def mismatch(flight: Flight, result: ShardResult) -> str | None:
@@ -55,20 +63,34 @@ def deliver(flight: Flight, result: ShardResult, estimator: TokenEstimator, now:
     return settled
 
 
+def undelivered(flight: Flight, error: XinferError, now: float) -> None:
+    """Note with each request that still waits for something of this call that it failed."""
+    for request, items in Counter(item.request for item in flight.wanted()).items():
+        request.failures += 1
+        if len(request.attempts) < ATTEMPTS_KEPT:
+            route, queued = flight.load.route, flight.sent_at - request.arrived
+            failed = FailedAttempt(route.replica_id, route.slot, items, queued, now - flight.sent_at, error.code, error.message[:MESSAGE])
+            request.attempts.append(failed)
+
+
 def _trace(flight: Flight, result: ShardResult, items: list[PendingItem], rows: list[int], now: float) -> ShardTrace:
     route = flight.load.route
+    tokens = int(result.tokens[rows[0]]) if len(rows) == 1 else int(result.tokens[rows].sum())
     return ShardTrace(
         replica_id=route.replica_id,
         slot=route.slot,
         items=len(items),
         shard_items=len(flight.items),
-        tokens=int(result.tokens[rows].sum()),
-        padded_tokens=flight.padded,
+        tokens=tokens,
+        shard_tokens=tokens if len(items) == len(flight.items) else int(result.tokens.sum()),
+        estimated_tokens=flight.padded,
         queue_seconds=flight.sent_at - items[0].request.arrived,
         wait_seconds=result.wait_seconds,
         tokenize_seconds=result.tokenize_seconds,
         compute_seconds=result.compute_seconds,
         total_seconds=now - flight.sent_at,
-        batches=len(result.batches),
+        oom_splits=result.oom_splits,
+        batch_count=len(result.batches),
+        batches=result.batches[:BATCHES_KEPT],
         candidates=flight.candidates,
     )

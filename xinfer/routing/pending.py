@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.batching.work import BatchTrace, ShardResult, WorkItem
 from xinfer.cluster.ids import ReplicaId
 from xinfer.errors import XinferError
 
@@ -55,10 +55,11 @@ class ShardTrace:
     """What one shard did for one request.
 
     Attributes:
-        items: of this request in the shard; ``shard_items`` counts all.
-        tokens: true tokens of this request's items.
-        padded_tokens: estimate the shard was formed with.
+        items, tokens: of this request in the shard, true tokens; ``shard_items`` and ``shard_tokens`` count all.
+        estimated_tokens: padded tokens that the shard was formed with.
         queue_seconds: from arrival to sending; wait, tokenize and compute are at the replica, total is the whole call.
+        oom_splits: passes that ran out of memory and were split.
+        batch_count: forward passes; ``batches`` has the first of them, which may hold items of other shards too.
         candidates: (replica, score) that the pick saw, seconds or tokens; the lowest won.
     """
 
@@ -67,14 +68,40 @@ class ShardTrace:
     items: int
     shard_items: int
     tokens: int
-    padded_tokens: int
+    shard_tokens: int
+    estimated_tokens: int
     queue_seconds: float
     wait_seconds: float
     tokenize_seconds: float
     compute_seconds: float
     total_seconds: float
-    batches: int
+    oom_splits: int = 0
+    batch_count: int = 0
+    batches: tuple[BatchTrace, ...] = ()
     candidates: tuple[tuple[ReplicaId, float], ...] = ()
+
+    @property
+    def network_seconds(self) -> float:
+        """What neither the replica's queue nor its threads account for: packing, the wire, both event loops."""
+        return max(0.0, self.total_seconds - self.wait_seconds - self.tokenize_seconds - self.compute_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A call that did not answer some of a request's items.
+
+    Attributes:
+        items: of the request, tried again elsewhere or failed with it.
+        queue_seconds: from arrival to sending; ``seconds``: from sending to the failure.
+    """
+
+    replica_id: ReplicaId
+    slot: str
+    items: int
+    queue_seconds: float
+    seconds: float
+    error: str
+    message: str
 
 
 class PendingRequest:
@@ -87,11 +114,12 @@ class PendingRequest:
         queued: items in the queue now; the queue keeps it.
         total_tokens: estimated, of all items.
         partial: items that fail alone leave the others standing.
+        failures: calls that gave it no answer; ``attempts`` has the first of them.
         values: float32 (n,) or (n, dim), None before the first row.
     """
 
     __slots__ = (
-        "arrived", "error", "errors", "id", "items", "key", "lane", "left", "meta", "partial", "queued",
+        "arrived", "attempts", "error", "errors", "failures", "id", "items", "key", "lane", "left", "meta", "partial", "queued",
         "seq", "settled", "shards", "tokens", "total_tokens", "truncated", "values",
     )  # fmt: skip
 
@@ -123,6 +151,8 @@ class PendingRequest:
         self.error: XinferError | None = None
         self.settled = self.left == 0
         self.shards: list[ShardTrace] = []
+        self.attempts: list[FailedAttempt] = []
+        self.failures = 0
         self.meta: dict[str, Any] = {}
 
     def answer(self, items: Sequence[PendingItem], rows: Sequence[int], result: ShardResult) -> None:

@@ -21,7 +21,7 @@ from xinfer.errors import (
 from xinfer.routing.fleet import Fleet
 from xinfer.routing.holding import Hold
 from xinfer.routing.load import DEFAULT_BUDGET, Flight, ReplicaLoad
-from xinfer.routing.outcome import deliver, mismatch
+from xinfer.routing.outcome import deliver, mismatch, undelivered
 from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.pick import Dice
 from xinfer.routing.queue import Group, ItemQueue
@@ -161,23 +161,25 @@ class ModelRouter:
             load.succeeded(flight, outcome)
             self._finish(deliver(flight, outcome, self.estimator, now))
             return
+        undelivered(flight, outcome, now)
         if isinstance(outcome, ReplicaBusy):
             load.busy(now)
             self.queue.push_back(flight.wanted())
         elif isinstance(outcome, ReplicaLost | StaleEpoch):
-            self._lost(flight, isinstance(outcome, ReplicaLost), now)
+            self._lost(flight, outcome, now)
         else:
             self._failed(flight, outcome, now)
         self._watch(now)
 
-    def _lost(self, flight: Flight, crashed: bool, now: float) -> None:
+    def _lost(self, flight: Flight, error: XinferError, now: float) -> None:
         """The replica is gone, with everything of ours that is on it: nobody waits for the other link to notice."""
-        load = flight.load
+        load, crashed = flight.load, isinstance(error, ReplicaLost)
         load.counters.errors += 1
         load.eject(now)
         self._requeue(flight, crashed)
         for other in load.flights:
             if not other.abandoned:
+                undelivered(other, error, now)
                 self._abandon(other, crashed)
 
     def _failed(self, flight: Flight, error: XinferError, now: float) -> None:
@@ -255,6 +257,7 @@ class ModelRouter:
         if served:
             for flight in self._leaving:
                 if not flight.abandoned:
+                    undelivered(flight, ReplicaLost("the replica left the routes"), now)
                     self._abandon(flight, flight.suspect)
             self._leaving.clear()
 

@@ -143,9 +143,6 @@ class ComputeThread:
 
     def _run(self, runner: BatchRunner, taken: list[Shard]) -> None:
         rows: list[Row] = [(shard, row) for shard in taken for row, item in enumerate(shard.encoded) if item is not None]
-        now = runner.clock()
-        for shard in taken:
-            shard.started_at = now
         for _ in runner.run(rows):
             self._answer_done(runner)
             self._run_calls()
@@ -172,6 +169,7 @@ class ComputeThread:
                 "slowdown": runner.slowdown.value,
                 "busy_seconds": runner.tally.busy_seconds,
             }
+            runner.tally.answered(shard)
             answer: ShardResult = result_of(shard, runner.model, **figures)
             shard.answer(answer)
 

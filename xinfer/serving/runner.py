@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,20 +16,63 @@ from xinfer.batching.timing import BatchTime, Slowdown
 from xinfer.batching.work import BatchTrace
 from xinfer.engines.base import Encoded, LoadedModel
 from xinfer.errors import EngineError, OutOfMemory, XinferError
+from xinfer.serving import histogram
+from xinfer.serving.histogram import Distribution, Histogram
 from xinfer.serving.shard import Shard
 
 Row = tuple[Shard, int]
 
 
+def _of(bounds: tuple[float, ...]) -> Histogram:
+    return field(default_factory=lambda: Histogram(bounds))
+
+
 @dataclass(slots=True)
 class Tally:
-    """Work done since the replica became ready."""
+    """Work done since the replica became ready. The compute thread counts, others look.
+
+    Attributes:
+        wait, tokenize: of each answered shard; the others are of each batch that went through.
+    """
 
     items: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     batches: int = 0
     busy_seconds: float = 0.0
+    wait: Histogram = _of(histogram.SECONDS)
+    tokenize: Histogram = _of(histogram.SECONDS)
+    compute: Histogram = _of(histogram.SECONDS)
+    batch_tokens: Histogram = _of(histogram.TOKENS)
+    batch_items: Histogram = _of(histogram.ITEMS)
+    padding: Histogram = _of(histogram.RATIO)
+
+    def ran(self, batch: BatchTrace) -> None:
+        """A batch went through."""
+        self.items += batch.items
+        self.tokens += batch.real_tokens
+        self.padded_tokens += batch.padded_tokens
+        self.batches += 1
+        self.compute.observe(batch.seconds)
+        self.batch_tokens.observe(batch.padded_tokens)
+        self.batch_items.observe(batch.items)
+        self.padding.observe(batch.padded_tokens / max(1, batch.real_tokens))
+
+    def answered(self, shard: Shard) -> None:
+        """A shard has all its values."""
+        self.wait.observe(shard.wait_seconds)
+        self.tokenize.observe(shard.tokenize_seconds)
+
+    def histograms(self) -> Mapping[str, Distribution]:
+        """By the name that metrics give them."""
+        return {
+            "wait_seconds": self.wait.distribution(),
+            "tokenize_seconds": self.tokenize.distribution(),
+            "compute_seconds": self.compute.distribution(),
+            "batch_tokens": self.batch_tokens.distribution(),
+            "batch_items": self.batch_items.distribution(),
+            "padding_ratio": self.padding.distribution(),
+        }
 
 
 @dataclass(slots=True)
@@ -79,8 +122,8 @@ class BatchRunner:
         """Run one batch and settle its rows; what must be tried again in smaller pieces is returned, in order."""
         encoded = [_encoded(row) for row in batch]
         trace, outcome = self._forward(encoded)
+        self._account(batch, trace, outcome)
         if not isinstance(outcome, XinferError):
-            self._account(batch, trace)
             for (shard, row), value in zip(batch, outcome, strict=True):
                 shard.settle(row, value if np.isfinite(value).all() else EngineError("The model gave a number that is not finite."))
             return []
@@ -111,16 +154,21 @@ class BatchRunner:
         self.tally.busy_seconds += seconds
         return BatchTrace(len(encoded), longest, longest * len(encoded), sum(item.tokens for item in encoded), seconds), outcome
 
-    def _account(self, batch: Sequence[Row], trace: BatchTrace) -> None:
+    def _account(self, batch: Sequence[Row], trace: BatchTrace, outcome: npt.NDArray[np.float32] | XinferError) -> None:
+        """Count a pass; one that failed has cost its shards time, and is no batch."""
+        shards = {id(shard): shard for shard, _ in batch}.values()
+        now = self.clock()
+        for shard in shards:
+            shard.compute_seconds += trace.seconds
+            shard.computed_at = now
+            shard.oom_splits += isinstance(outcome, OutOfMemory)
+        if isinstance(outcome, XinferError):
+            return
         self.budget = self.budget.after_clean()
         self.slowdown = self.slowdown.after(trace.seconds, self.timing.predict(trace.padded_tokens))
-        self.tally.items += trace.items
-        self.tally.tokens += trace.real_tokens
-        self.tally.padded_tokens += trace.padded_tokens
-        self.tally.batches += 1
-        for shard in {id(shard): shard for shard, _ in batch}.values():
+        self.tally.ran(trace)
+        for shard in shards:
             shard.batches.append(trace)
-            shard.compute_seconds += trace.seconds
 
 
 def attempt(model: LoadedModel, encoded: Sequence[Encoded]) -> npt.NDArray[np.float32] | XinferError:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from xinfer.errors import EngineError, ReplicaBusy, ReplicaLost, XinferError
 from xinfer.serving.calibrate import Calibration, Limits, ModelKind, calibrate, confirmed
 from xinfer.serving.choose import load_chosen
 from xinfer.serving.compute import ComputeThread
+from xinfer.serving.histogram import Distribution
 from xinfer.serving.isolate import tokenize_each
 from xinfer.serving.runner import BatchRunner
 from xinfer.serving.shard import Shard, result_of
@@ -44,6 +45,7 @@ class ServerStats:
         queued_items, queued_tokens: waiting or running now.
         budget_tokens: bound of a batch now; ``oom_splits``: how often it was halved.
         slowdown: measured ÷ predicted batch time.
+        histograms: of waits, batches and padding, by the name that metrics give them.
     """
 
     items: int
@@ -56,6 +58,7 @@ class ServerStats:
     budget_tokens: int
     oom_splits: int
     slowdown: float
+    histograms: Mapping[str, Distribution]
 
 
 class ModelServer:
@@ -199,6 +202,7 @@ class ModelServer:
             budget_tokens=runner.budget.tokens,
             oom_splits=runner.budget.splits,
             slowdown=runner.slowdown.value,
+            histograms=tally.histograms(),
         )
 
     async def health(self, timeout: float = 10.0, stall_seconds: float = 60.0) -> None:

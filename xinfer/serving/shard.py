@@ -25,6 +25,8 @@ class Shard:
         values: raw model outputs by row; None where none is known.
         errors: by row.
         left: rows that still wait for a value.
+        computed_at: its last batch ended; None before the first.
+        compute_seconds: of the passes it took part in, failed ones too.
         urgent: interactive; it runs before what is not, between two batches.
         dropped: the caller has gone; what has not run will not.
     """
@@ -41,8 +43,9 @@ class Shard:
     tokens: int = 0
     tokenize_seconds: float = 0.0
     queued_at: float = 0.0
-    started_at: float | None = None
+    computed_at: float | None = None
     compute_seconds: float = 0.0
+    oom_splits: int = 0
     dropped: bool = False
 
     def tokenized(self, encoded: list[Encoded | None], errors: dict[int, XinferError], seconds: float, now: float) -> None:
@@ -52,6 +55,12 @@ class Shard:
         self.left = sum(1 for item in encoded if item is not None)
         self.tokens = sum(item.tokens for item in encoded if item is not None)
         self.tokenize_seconds, self.queued_at = seconds, now
+
+    @property
+    def wait_seconds(self) -> float:
+        """Time here, until its last batch ended, in which it was neither tokenised nor computed."""
+        end = self.queued_at if self.computed_at is None else self.computed_at
+        return max(0.0, end - self.arrived - self.tokenize_seconds - self.compute_seconds)
 
     def settle(self, row: int, outcome: npt.NDArray[np.float32] | XinferError) -> None:
         """Give one row its value or its error."""
@@ -72,16 +81,16 @@ def result_of(shard: Shard, model: LoadedModel, **figures: Any) -> ShardResult:
             values[row] = value
     cooked = np.array([not item.raw for item in shard.items], dtype=np.bool_)
     values[cooked] = finish(values[cooked], model)
-    started = shard.queued_at if shard.started_at is None else shard.started_at
     return ShardResult(
         values=values,
         tokens=np.array([0 if item is None else item.tokens for item in shard.encoded], dtype=np.int32),
         truncated=np.array([item is not None and item.truncated for item in shard.encoded], dtype=np.bool_),
         errors=tuple(sorted(shard.errors.items())),
         batches=tuple(shard.batches),
-        wait_seconds=started - shard.queued_at,
+        wait_seconds=shard.wait_seconds,
         tokenize_seconds=shard.tokenize_seconds,
         compute_seconds=shard.compute_seconds,
+        oom_splits=shard.oom_splits,
         meta={"scores_depend_on_batch": True} if model.scores_depend_on_batch else {},
         **figures,
     )

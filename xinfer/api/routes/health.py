@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request
+from prometheus_client.metrics_core import Metric
 from starlette.responses import Response
 
 from xinfer.actors.messages import ReplicaStats
+from xinfer.api.exposition import CONTENT_TYPE, exposition, own
 from xinfer.api.limits import service
-from xinfer.api.meter import CONTENT_TYPE, exposition
+from xinfer.api.ports import Control, Siblings
 from xinfer.api.reply import ERRORS, json_reply
 from xinfer.cluster.ids import ReplicaId
 from xinfer.errors import Unavailable, XinferError
@@ -40,12 +43,19 @@ async def readyz(request: Request) -> Response:
     summary="Prometheus metrics",
 )
 async def metrics(request: Request) -> Response:
-    """Of this process and of every replica that answers."""
+    """Of every API process and every replica that answers."""
     it = service(request)
-    reported: Mapping[ReplicaId, ReplicaStats]
+    reported, others = await asyncio.gather(_reported(it.control), _others(it.siblings))
+    mine = own(request.app.state.meter, it.inference.stats(), it.inference.routes())
+    return Response(exposition([mine, *others], it.inference.routes(), reported), media_type=CONTENT_TYPE)
+
+
+async def _reported(control: Control) -> Mapping[ReplicaId, ReplicaStats]:
     try:
-        reported = await it.control.replica_stats()
+        return await control.replica_stats()
     except XinferError:
-        reported = {}
-    text = exposition(request.app.state.meter, it.inference.stats(), it.inference.routes(), reported)
-    return Response(text, media_type=CONTENT_TYPE)
+        return {}
+
+
+async def _others(siblings: Siblings | None) -> Sequence[Sequence[Metric]]:
+    return [] if siblings is None else await siblings.metrics()
