@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate
-from xinfer.control.events import LaunchRequested
+from xinfer.control.events import LaunchRequested, WorkerJoined
 from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_addition, compile_launch
 from xinfer.errors import AlreadyExists, InvalidPlacement, InvalidRequest, XinferError
 from xinfer.schemas.launch import LaunchRequest, Placement
@@ -159,3 +160,32 @@ def test_added_replicas_need_what_the_present_ones_need() -> None:
     present = Deployment(ModelUid("m"), compiled().spec, (Demand(GIB), Demand(3 * GIB, fixed_bytes=True)), (0, 1), 1.0)
     added = compile_addition(present, Placement(gpu_idx=[1]), cluster.snapshot)
     assert added == (Demand(3 * GIB, pin=slot("a", 1), fixed_bytes=True),)
+
+
+def cpus(*dtypes: Dtype) -> Cluster:
+    there = worker("a")
+    devices = tuple(replace(d, kind=DeviceKind.CPU, dtypes=dtypes) for d in there.devices)
+    return Cluster(replace(there, devices=devices))
+
+
+def test_auto_leaves_the_dtype_open_where_the_cpu_has_another_and_reserves_what_choosing_takes() -> None:
+    made = compiled(cpus(Dtype.FLOAT32, Dtype.BFLOAT16), measured=lambda spec, device: GIB)
+    assert (made.spec.dtype, made.dtype_open) == (Dtype.FLOAT32, (Dtype.FLOAT32, Dtype.BFLOAT16))
+    assert made.demands[0].bytes_per_device == estimate(made.spec, 100, DeviceKind.CPU)
+    assert compiled(cpus(Dtype.FLOAT32)).dtype_open == ()
+
+
+def test_a_dtype_that_is_asked_for_is_decided() -> None:
+    for dtype in Dtype:
+        made = compiled(cpus(Dtype.FLOAT32, Dtype.BFLOAT16), dtype=dtype.value)
+        assert (made.spec.dtype, made.dtype_open, made.dtype_why) == (dtype, (), "")
+
+
+def test_a_pin_asks_its_own_devices_only() -> None:
+    there = cpus(Dtype.FLOAT32, Dtype.BFLOAT16)
+    old = replace(worker("b"), devices=tuple(replace(d, kind=DeviceKind.CPU) for d in worker("b").devices))
+    there.do(WorkerJoined(old))
+    address = there.snapshot.workers[old.id].address
+    assert compiled(there).dtype_open == ()
+    assert compiled(there, slots=[f"{address}@0"]).dtype_open == ()
+    assert compiled(there, worker_ip=there.snapshot.workers[worker("a").id].address).dtype_open != ()
