@@ -50,6 +50,6 @@ def test_an_answer_comes_back_with_its_errors() -> None:
 
 def test_the_transport_sees_one_buffer() -> None:
     """Left to itself it pickles every document alone, and a shard of 100 goes through a thread."""
-    items = ITEMS * 100
+    items = tuple(WorkItem("query", str(n)) for n in range(100))
     assert len(serialize(pack_items(items))[1]) == 1
     assert len(serialize(items)[1]) >= len(items)
