@@ -16,7 +16,10 @@ _OUT_OF_MEMORY = (
     "bad_alloc",
     "bad allocation",
     "BFCArena",
+    "could not create a memory",
 )
+_NO_ROOM_FOR_KERNEL = "could not create a primitive"
+"""All that oneDNN says when a scratchpad or a compiled kernel finds no room; what it cannot do at all is a primitive descriptor."""
 _BROKEN = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED", "CUDA failure")
 
 
@@ -25,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)
-    return any(phrase in text for phrase in _OUT_OF_MEMORY)
+    return first_line(error) == _NO_ROOM_FOR_KERNEL or any(phrase in text for phrase in _OUT_OF_MEMORY)
 
 
 def from_batch(error: Exception, items: int, longest: int) -> XinferError:

@@ -53,6 +53,10 @@ class OnnxModel(LoadedModel):
         """See the base class."""
         return self._session.reports()
 
+    def release_memory(self) -> None:
+        """Give cached blocks back."""
+        self._session.release_memory()
+
     def close(self) -> None:
         """Free the session."""
         self._session.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid
-from xinfer.engines import cuda_driver, host
+from xinfer.engines import cuda_driver, host, host_limit
 from xinfer.engines.base import LoadContext
 from xinfer.engines.failures import from_batch, from_load
 from xinfer.errors import LaunchFailed, XinferError
@@ -57,7 +58,8 @@ class Session:
 
     def _options(self) -> Any:
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        # Errors come as exceptions, and running out of memory is none worth a line.
+        options.log_severity_level = 4
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         # A spinning thread takes the core from the tokeniser and the event loop, which share it.
@@ -101,6 +103,18 @@ class Session:
         except _ERRORS as error:
             failure = from_batch(error, rows, longest)
         raise failure
+
+    def release_memory(self) -> None:
+        """Give back what the arena and malloc keep: the arena shrinks at the end of a run that asks for it."""
+        shrink = ort.RunOptions()
+        shrink.log_severity_level = 4
+        shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0" if self._kind is DeviceKind.GPU else "cpu:0")
+        one = {name: np.ones((1, 1), np.int32 if kind == "tensor(int32)" else np.int64) for name, kind in self._types.items()}
+        # After an OOM even one token may find no room; the next release will.
+        with contextlib.suppress(*_ERRORS):
+            self._session.run([self.outputs[0]], one, shrink)
+        if self._kind is not DeviceKind.GPU:
+            host_limit.trim()
 
     def reports(self) -> tuple[DeviceReport, ...]:
         """Where the session runs; on a GPU the driver says so, and the memory is what has left its free memory since loading began."""

@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,19 @@ class Tally:
         }
 
 
+class Memory(Protocol):
+    """What bounds batches in bytes, beside the budget in tokens."""
+
+    def most(self, items: int, longest: int) -> int:
+        """How many of ``items`` padded to ``longest`` tokens may run together; 0 = one alone is far too much."""
+
+    def ran(self, items: int, longest: int) -> None:
+        """The batch that ``most`` was asked about last is over."""
+
+    def refusal(self, longest: int) -> OutOfMemory:
+        """The error of an item for which ``most`` gave 0."""
+
+
 @dataclass(slots=True)
 class BatchRunner:
     """Lives on the compute thread.
@@ -93,6 +107,7 @@ class BatchRunner:
     tally: Tally = field(default_factory=Tally)
     running_since: float | None = None
     broken: XinferError | None = None
+    memory: Memory | None = None
 
     def run(self, rows: Sequence[Row]) -> Iterator[None]:
         """Run all rows, longest first; yields after each batch, so that the caller may answer and look around."""
@@ -121,6 +136,9 @@ class BatchRunner:
     def _one(self, batch: list[Row]) -> list[list[Row]]:
         """Run one batch and settle its rows; what must be tried again in smaller pieces is returned, in order."""
         encoded = [_encoded(row) for row in batch]
+        pieces = self._too_large(batch, [item.tokens for item in encoded])
+        if pieces is not None:
+            return pieces
         trace, outcome = self._forward(encoded)
         self._account(batch, trace, outcome)
         if not isinstance(outcome, XinferError):
@@ -142,14 +160,35 @@ class BatchRunner:
         middle = math.ceil(len(batch) / 2)
         if not isinstance(outcome, OutOfMemory):
             return [batch[:middle], batch[middle:]]
-        smaller = [[batch[place] for place in part] for part in batches([item.tokens for item in encoded], self.budget.tokens)]
+        smaller = _parts(batch, [item.tokens for item in encoded], self.budget.tokens)
         return smaller if len(smaller) > 1 else [batch[:middle], batch[middle:]]
+
+    def _too_large(self, batch: list[Row], lengths: list[int]) -> list[list[Row]] | None:
+        """What to run instead of a batch that is not worth a try; None = run it.
+
+        The budget may have fallen since it was formed, and memory may be known to be too small for it.
+        """
+        longest = max(lengths)
+        if len(batch) > 1 and longest * len(batch) > bounds(self.budget)[1]:
+            return _parts(batch, lengths, self.budget.tokens)
+        most = len(batch) if self.memory is None else self.memory.most(len(batch), longest)
+        if most >= len(batch):
+            return None
+        if most == 0 and self.memory is not None:
+            alone = max(range(len(batch)), key=lengths.__getitem__)
+            batch[alone][0].settle(batch[alone][1], self.memory.refusal(longest))
+            return [rest] if (rest := batch[:alone] + batch[alone + 1 :]) else []
+        # Longest first: what comes after the first piece is no longer than it.
+        order = sorted(range(len(batch)), key=lambda place: -lengths[place])
+        return [[batch[place] for place in order[start : start + most]] for start in range(0, len(order), most)]
 
     def _forward(self, encoded: Sequence[Encoded]) -> tuple[BatchTrace, npt.NDArray[np.float32] | XinferError]:
         longest = max(item.tokens for item in encoded)
         self.running_since = started = self.clock()
         outcome = attempt(self.model, encoded)
         seconds = self.clock() - started
+        if self.memory is not None:
+            self.memory.ran(len(encoded), longest)
         self.running_since = None
         self.tally.busy_seconds += seconds
         return BatchTrace(len(encoded), longest, longest * len(encoded), sum(item.tokens for item in encoded), seconds), outcome
@@ -164,7 +203,7 @@ class BatchRunner:
             shard.oom_splits += isinstance(outcome, OutOfMemory)
         if isinstance(outcome, XinferError):
             return
-        self.budget = self.budget.after_clean()
+        self.budget = self.budget.after_clean(trace.padded_tokens)
         self.slowdown = self.slowdown.after(trace.seconds, self.timing.predict(trace.padded_tokens))
         self.tally.ran(trace)
         for shard in shards:
@@ -183,6 +222,10 @@ def attempt(model: LoadedModel, encoded: Sequence[Encoded]) -> npt.NDArray[np.fl
     if len(values) != len(encoded):
         return EngineError(f"The engine gave {len(values)} values for a batch of {len(encoded)}.")
     return values
+
+
+def _parts(batch: list[Row], lengths: Sequence[int], budget: int) -> list[list[Row]]:
+    return [[batch[place] for place in part] for part in batches(lengths, budget)]
 
 
 def _encoded(row: Row) -> Encoded:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from xinfer.batching.budget import TokenBudget
+from xinfer.batching.form import bounds
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.spec import Dtype, ModelType
 from xinfer.cluster.calibration import StoredCalibration
@@ -25,6 +26,7 @@ from xinfer.serving.choose import load_chosen
 from xinfer.serving.compute import ComputeThread
 from xinfer.serving.histogram import Distribution
 from xinfer.serving.isolate import tokenize_each
+from xinfer.serving.memory import HostMemory
 from xinfer.serving.runner import BatchRunner
 from xinfer.serving.shard import Shard, result_of
 
@@ -97,6 +99,7 @@ class ModelServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
+        self._memory: HostMemory | None = None
         compute.serve(self._runner)
 
     @classmethod
@@ -124,14 +127,18 @@ class ModelServer:
         compute = ComputeThread()
         try:
             kind = ModelKind(pairs=context.spec.type is ModelType.RERANK)
+            memory = HostMemory.of(context)
             loading = partial(load_chosen, engine, context, kind, dtype_open, clock)
             model, choice = await asyncio.wrap_future(compute.call(loading))
             if on_warmup is not None:
                 on_warmup()
             limits = Limits.of(context.device_kind, context.options)
+            if memory is not None:
+                limits = await asyncio.wrap_future(compute.call(partial(memory.loaded, model, kind, limits)))
             measuring = partial(_calibration, model, kind, limits, stored, clock)
             calibration = await asyncio.wrap_future(compute.call(measuring))
             server = cls(model, kind, calibration, compute, max_shards=max_shards, clock=clock)
+            server._memory = server._runner.memory = memory
             server.dtype, server.dtype_why = choice.dtype, choice.why
             return server
         except BaseException:
@@ -139,8 +146,11 @@ class ModelServer:
             raise
 
     def reports(self) -> tuple[DeviceReport, ...]:
-        """The devices that the engine's runtime sees, with the memory used now."""
-        return self.model.reports()
+        """The devices that the engine's runtime sees, with the memory used: on the CPU, with that of a full batch."""
+        reports = self.model.reports()
+        if self._memory is None:
+            return reports
+        return self._memory.reports(reports, bounds(self._runner.budget)[1], self.model.max_tokens)
 
     async def run(self, items: tuple[WorkItem, ...], urgent: bool = False) -> ShardResult:
         """Tokenise, queue, compute. Items that fail do so alone, in ``errors``. Cancelling drops what has not run.

@@ -82,6 +82,9 @@ def splits_of(dice: random.Random, budget: TokenBudget, hidden: int, longest: in
         while waiting:
             batch = waiting.pop(0)
             padded = len(batch) * max(batch)
+            if len(batch) > 1 and padded > bounds(budget)[1]:  # formed before the bound fell
+                waiting[:0] = [[batch[place] for place in part] for part in batches(batch, budget.tokens)]
+                continue
             seen.append(padded > hidden)
             if padded <= hidden:
                 budget = budget.after_clean(padded)

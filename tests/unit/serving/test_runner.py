@@ -163,3 +163,53 @@ def test_the_tally_counts_what_ran() -> None:
     run(engine, shard_of(model, ["a b c", "a"]))
     assert (engine.tally.items, engine.tally.tokens, engine.tally.padded_tokens, engine.tally.batches) == (2, 4, 6, 1)
     assert engine.tally.busy_seconds == pytest.approx(0.001)
+
+
+class Room:
+    """Memory for ``most_padded`` tokens at once, or for none of a single item above ``hopeless`` tokens."""
+
+    def __init__(self, most_padded: int, hopeless: int = 1000) -> None:
+        self.most_padded, self.hopeless = most_padded, hopeless
+        self.over: list[int] = []
+
+    def most(self, items: int, longest: int) -> int:
+        return 0 if longest > self.hopeless else max(1, min(items, self.most_padded // longest))
+
+    def ran(self, items: int, longest: int) -> None:
+        self.over.append(items * longest)
+
+    def refusal(self, longest: int) -> OutOfMemory:
+        return OutOfMemory(f"{longest} tokens are too many")
+
+
+def test_batches_are_cut_to_the_memory_before_they_run_and_that_is_no_oom() -> None:
+    model = FakeModel()
+    texts = ["w " * n for n in (1, 30, 2, 17, 30, 5, 1, 60, 12, 12)]
+    engine = runner(model, 512)
+    engine.memory = room = Room(60)
+    shard = shard_of(model, texts)
+    run(engine, shard)
+    assert_right(shard, texts)
+    assert max(model.forwards) <= 60
+    assert room.over == model.forwards
+    assert (engine.budget.splits, engine.budget.tokens) == (0, 512)
+
+
+def test_an_item_that_memory_will_never_hold_is_refused_without_a_try() -> None:
+    model = FakeModel()
+    texts = ["w " * n for n in (10, 50, 39, 50)]
+    engine = runner(model, 512)
+    engine.memory = Room(512, hopeless=40)
+    shard = shard_of(model, texts)
+    run(engine, shard)
+    assert_right(shard, texts, failed=[1, 3])
+    assert "50 tokens" in shard.errors[1].message
+    assert max(model.forwards) <= 2 * 39
+
+
+def test_what_was_formed_before_the_budget_fell_is_not_tried_at_its_old_size() -> None:
+    model = FakeModel(most_tokens=100)
+    engine = runner(model, 512)
+    texts = ["w " * 10] * 300
+    run(engine, shard_of(model, texts))
+    assert sum(padded > 100 for padded in model.forwards) <= 3
