@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -49,7 +48,7 @@ class Bench:
     models: dict[str, Model]
     requests: int = FULL
     repeats: int = 3
-    tokens: int = 4096
+    tokens: int = 2048
     peers: list[Peer] = field(default_factory=list)
     picture: tuple[Plan, Run] | None = None
     failed: int = 0
@@ -94,11 +93,11 @@ class Figures:
     """Named figures, one per repeat."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, list[float]] = defaultdict(list)
+        self.runs: dict[str, list[float]] = {}
 
     def add(self, name: str, value: float) -> None:
         """One more."""
-        self.runs[name].append(value)
+        self.runs.setdefault(name, []).append(value)
 
     def median(self, name: str) -> float:
         """The middle one."""

@@ -37,7 +37,7 @@ class Task:
     processes: int = 1
     core: int | None = None
     threads: int = 1
-    tokens: int = 4096
+    tokens: int = 2048
     single: bool = False
 
 

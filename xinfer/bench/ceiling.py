@@ -112,7 +112,7 @@ def _receive(pipe: Connection) -> Part:
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--tokens", type=click.IntRange(1), default=4096, show_default=True, help="Padded tokens of a batch.")
+@click.option("--tokens", type=click.IntRange(1), default=2048, show_default=True, help="Padded tokens of a batch.")
 def main(
     model_path: Path, kind: str, engine: str, dtype: str, mode: str, requests: int, docs_cycle: str, words: str, seed: int,
     processes: int, threads: int, tokens: int,
