@@ -93,10 +93,9 @@ def test_a_replica_drops_what_a_caller_that_hung_up_was_waiting_for() -> None:
     sim = Simulation([cpu("0", budget=512)])
     gone = sim.submit([200] * 40)
     stays = sim.submit([150] * 2)
-    sim.at(0.03, lambda: sim.router.drop(gone))  # the first batch is running, the second waits at the replica
-    took = sim.run()
+    sim.at(0.03, lambda: sim.router.drop(gone))  # the small one is running, the first of the other waits at the replica
+    sim.run()
     (replica,) = sim.replicas.values()
     assert correct(stays, sim)
-    assert replica.documents <= 2 + 2
-    assert took < 0.3
+    assert replica.documents == 2
     assert nothing_left(sim)

@@ -68,7 +68,7 @@ class Dispatcher:
         self._timings = timings
         self._clock = clock
         self._dice = dice or random.Random()
-        self._api_processes = max(1, api_processes)
+        self._api_processes = self._most_processes = max(1, api_processes)
         self._table = RouteTable()
         self._first_routes = asyncio.Event()
         self._models: dict[ModelUid, _Model] = {}
@@ -113,6 +113,12 @@ class Dispatcher:
             dice=self._dice,
             api_processes=self._api_processes,
         )
+
+    def share_with(self, processes: int) -> None:
+        """So many API processes live, this one included; never taken for more than there were to be."""
+        self._api_processes = max(1, min(self._most_processes, processes))
+        for model in self._models.values():
+            model.router.api_processes = self._api_processes
 
     # --- requests --------------------------------------------------------------------------------
 

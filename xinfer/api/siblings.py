@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -12,6 +13,8 @@ from prometheus_client.metrics_core import Metric
 from xinfer.actors.refs import ApiRef, SupervisorRef
 from xinfer.cluster.ids import Address
 from xinfer.errors import XinferError
+
+COUNT_EVERY = 10.0
 
 
 class ApiSiblings:
@@ -35,6 +38,13 @@ class ApiSiblings:
         """What each of them has counted."""
         answers = await asyncio.gather(*(ref.metrics() for ref in await self._refs()), return_exceptions=True)
         return [pickle.loads(a) for a in answers if isinstance(a, bytes)]
+
+    async def watch(self, told: Callable[[int], None], every: float = COUNT_EVERY) -> None:
+        """For ever: say how many API processes live, this one included. Without a supervisor the last number stays."""
+        while True:
+            with contextlib.suppress(XinferError):
+                told(max(1, len(await self._supervisor.api_processes())))
+            await asyncio.sleep(every)
 
     async def _refs(self) -> list[ApiRef]:
         try:
