@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.routes import ModelRoutes, Route
@@ -17,9 +19,8 @@ PARTS_IN_ALL = 40_000
 """Bounds the memory: a part is a shard, one of its batches or candidates, or an attempt; about 100 bytes each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """A request's way, without its texts and its key; ``seconds`` since it arrived.
+class Story(NamedTuple):
+    """A request's way, without its texts and its key; ``seconds`` since it arrived. A tuple: made with every request.
 
     Attributes:
         keyed: it came with an API key, which has a turn of its own in the queue.
@@ -53,12 +54,11 @@ class Story:
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; made only when someone asks."""
-        told = {field: getattr(self, field) for field in self.__slots__}
         replicas = [
             {"replica_id": r.replica_id, "epoch": r.epoch, "slot": r.slot, "speed": r.speed, "budget_tokens": r.budget_tokens}
             for r in self.replicas
         ]
-        return told | {
+        return self._asdict() | {
             "replicas": replicas,
             "shards": [_shard(shard) for shard in self.shards],
             "attempts": [asdict(attempt) for attempt in self.attempts],
@@ -67,7 +67,7 @@ class Story:
 
 def _shard(shard: ShardTrace) -> dict[str, Any]:
     candidates = [{"replica_id": name, "score": score, "won": name == shard.replica_id} for name, score in shard.candidates]
-    return asdict(shard) | {
+    return shard._asdict() | {
         "padded_tokens": sum(batch.padded_tokens for batch in shard.batches),
         "network_seconds": shard.network_seconds,
         "candidates": candidates,
@@ -135,9 +135,9 @@ class _Running:
             lane=request.lane,
             keyed=bool(request.key),
             items=len(request.items),
-            truncated=int(request.truncated.sum()),
+            truncated=int(np.count_nonzero(request.truncated)),
             estimated_tokens=request.total_tokens,
-            tokens=int(request.tokens.sum()),
+            tokens=sum(request.tokens.tolist()),
             outcome=outcome,
             message=str(request.error) if request.error else "",
             seconds=now - request.arrived,

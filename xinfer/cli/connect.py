@@ -101,6 +101,10 @@ class Server:
         """``RerankReply``."""
         return plain(self._client.rerank(uid, query, documents, top_n=top_n))
 
+    def why(self, request_id: str) -> Row:
+        """Where a recent request's time went."""
+        return self._client.why(request_id)
+
     def embed(self, uid: str, texts: list[str], dimensions: int | None) -> Row:
         """Like ``EmbeddingsReply``, with floats."""
         reply = self._client.embed(uid, texts, dimensions=dimensions)
