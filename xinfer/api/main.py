@@ -19,12 +19,14 @@ from xinfer.actors.refs import SupervisorRef
 from xinfer.api.actor import ApiActor
 from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
+from xinfer.api.door import Connections, Door
 from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
 from xinfer.api.protocol import Http
 from xinfer.api.siblings import ApiSiblings
 from xinfer.cluster.ids import Address
 from xinfer.cluster.routes import RouteTable
 from xinfer.processes import runtime
+from xinfer.processes.counts import Counts
 from xinfer.settings import ServerSettings
 
 FIRST_ROUTES = 3.0
@@ -52,6 +54,8 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
 
         control = SupervisorControl(supervisor, calls, dispatcher.routes, update)
         polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update, address), name="route poll")
+        siblings = ApiSiblings(supervisor, address)
+        counting = asyncio.create_task(siblings.watch(dispatcher.share_with), name="sibling count") if settings.api_processes > 1 else None
         app = create_app(
             dispatcher,
             control,
@@ -59,15 +63,18 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             version=__version__,
             supervisor_address=payload["control"],
             timings=settings.timings,
-            siblings=ApiSiblings(supervisor, address),
+            siblings=siblings,
             process=payload["name"],
         )
         await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, app.state.meter, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
         runtime.settle()
-        await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}))
+        counts = Counts(payload["counts"], payload["index"]) if payload["counts"] is not None else None
+        await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}), counts)
         polling.cancel()
+        if counting is not None:
+            counting.cancel()
         await dispatcher.close()
         await pool.stop()
 
@@ -75,23 +82,43 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it listens and leaves the signals to the runtime."""
+    """uvicorn that says when it listens, leaves the signals to the runtime and shares its socket fairly.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    Args:
+        counts: of connections, where there are several API processes.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], counts: Counts | None) -> None:
         super().__init__(config)
         self._ready = ready
+        self._counts = counts
+        self._door: Door | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._counts is None or not sockets:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            connections = self.server_state.connections = Connections(self._counts)
+            self._door = Door(sockets[0], self._protocol, connections, self._counts)
+            self._door.open()
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Http(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None], counts: Counts | None = None) -> None:
     config = uvicorn.Config(
         app,
         http=Http,
@@ -105,7 +132,7 @@ async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[
         timeout_keep_alive=75,
         backlog=4096,
     )
-    server = _Server(config, ready)
+    server = _Server(config, ready, counts)
     serving = asyncio.create_task(server.serve([socket.socket(fileno=fd)]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

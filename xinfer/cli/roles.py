@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xinfer.processes.counts import shared_counts
 from xinfer.processes.launcher import Announced, Launcher, Role
 from xinfer.processes.logs import configure_logging
 from xinfer.processes.spawn import ProcessSpec
@@ -40,15 +41,25 @@ def control_role(settings: ServerSettings, env: Environment) -> Role:
 
 def api_roles(settings: ServerSettings, rest: socket.socket, env: Environment) -> list[Role]:
     """The API processes, all on the one REST socket."""
+    counts = (shared_counts(settings.api_processes),) if settings.api_processes > 1 else ()
 
-    def role(name: str) -> Role:
+    def role(index: int) -> Role:
+        name = f"api-{index}"
+
         def spec(announced: Announced) -> ProcessSpec:
-            payload = {"settings": dump(settings), "fd": rest.fileno(), "control": announced[CONTROL]["address"], "name": name}
-            return _process(API_TARGET, payload, name, env, (rest.fileno(),))
+            payload = {
+                "settings": dump(settings),
+                "fd": rest.fileno(),
+                "counts": counts[0] if counts else None,
+                "index": index,
+                "control": announced[CONTROL]["address"],
+                "name": name,
+            }
+            return _process(API_TARGET, payload, name, env, (rest.fileno(), *counts))
 
         return Role(name, spec)
 
-    return [role(f"api-{number}") for number in range(settings.api_processes)]
+    return [role(index) for index in range(settings.api_processes)]
 
 
 def worker_role(settings: WorkerSettings, env: Environment) -> Role:
