@@ -17,6 +17,7 @@ from xinfer.cluster.replica import Assignment, Phase, Progress
 from xinfer.engines import registry
 from xinfer.engines.base import LoadContext
 from xinfer.errors import EngineError, LaunchFailed, ReplicaBusy, XinferError
+from xinfer.processes.runtime import settle
 from xinfer.processes.torch_gate import allow_torch
 from xinfer.serving.server import ModelServer
 from xinfer.sources.fetch import fetch_model
@@ -78,6 +79,7 @@ class ReplicaActor(xo.StatelessActor):
         )
         self._server = server
         reports = server.reports()
+        settle()
         self._enter(Phase.READY, 1.0)
         return Loaded(
             reports=reports,
