@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.ids import DeviceUuid
 
 _ALLOCATOR = "expandable_segments:True"
+_ALLOCATOR_NAMES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Torch before 2.9 reads the first; what the user set under either is inherited untouched."""
 
 
 def replica_environment(kind: DeviceKind, uuids: Sequence[DeviceUuid], threads: int) -> dict[str, str]:
@@ -26,7 +29,6 @@ def replica_environment(kind: DeviceKind, uuids: Sequence[DeviceUuid], threads: 
         # Tokenisers run on a thread of their own; a pool of theirs would take cores that other slots own.
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if kind is DeviceKind.GPU:
-        # The first name is what torch before 2.9 reads.
-        env |= {"PYTORCH_CUDA_ALLOC_CONF": _ALLOCATOR, "PYTORCH_ALLOC_CONF": _ALLOCATOR}
+    if kind is DeviceKind.GPU and not any(os.environ.get(name) for name in _ALLOCATOR_NAMES):
+        env |= dict.fromkeys(_ALLOCATOR_NAMES, _ALLOCATOR)
     return env

@@ -125,7 +125,9 @@ def test_memory_of_a_process() -> None:
     assert inventory.process_memory(99) == {}
 
 
-def test_environment_of_a_replica() -> None:
+def test_environment_of_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
     inventory = opened(four())
     env = inventory.environment([inventory.devices[2].uuid, inventory.devices[0].uuid])
     assert env["CUDA_VISIBLE_DEVICES"] == "GPU-cccc-0,GPU-aaaa-0"
@@ -134,6 +136,14 @@ def test_environment_of_a_replica() -> None:
     assert env["PYTORCH_CUDA_ALLOC_CONF"] == env["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
     assert env["TOKENIZERS_PARALLELISM"] == "false"
     assert int(env["OMP_NUM_THREADS"]) >= 2
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"])
+def test_what_the_user_set_for_torchs_allocator_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "max_split_size_mb:128")
+    inventory = opened(four())
+    env = inventory.environment([inventory.devices[0].uuid])
+    assert not {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"} & set(env)
 
 
 def test_integers_in_another_order_are_refused_only_where_it_matters() -> None:
