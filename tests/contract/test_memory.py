@@ -19,7 +19,7 @@ from tests.contract.cases import Case, case_of, folder_of
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.memory import MIB, with_headroom
 from xinfer.engines import host_limit, registry
-from xinfer.errors import OutOfMemory, XinferError
+from xinfer.errors import LaunchFailed, XinferError
 from xinfer.serving.server import ModelServer
 
 QUERY = "how many people live in berlin?"
@@ -94,7 +94,7 @@ def test_a_kernel_that_refuses_memory_is_met_by_smaller_batches(name: str) -> No
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_a_reservation_that_the_weights_fill_is_refused_with_what_would_do(name: str) -> None:
     told = in_a_process(name, 64 * MIB)
-    assert told["code"] == OutOfMemory.code
+    assert told["code"] == LaunchFailed.code
     assert "reserve" in told["message"]
 
 

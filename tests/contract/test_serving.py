@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.contract.cases import CASES, Case, answers, loaded
+from tests.contract.cases import CASES, Case, answers, case_of, loaded
 from tests.contract.test_engines import QUERY, TEXTS, TOLERANCE
 from tests.unit.serving.fakes import calibration
 from xinfer.batching.work import WorkItem
@@ -77,6 +77,25 @@ async def test_twelve_good_items_beside_a_poisonous_one(case: Case) -> None:
         result = await server.run(tuple(items))
         assert [(row, type(error)) for row, error in result.errors] == [(place, EngineError)]
         assert np.abs(np.delete(result.values, place, axis=0) - wanted).max() < TOLERANCE
+    await server.close()
+
+
+@pytest.mark.parametrize("name", ["tiny-xlm-roberta"])
+async def test_a_poisonous_caller_beside_twelve_good_ones_at_once_fifty_rounds(name: str) -> None:
+    case, model = case_of(name), loaded(name)
+    good = case.items([f"good text number {n} " * (n % 3 + 1) for n in range(12)], QUERY)
+    (poison,) = case.items(["Berlin has 3.7 million"], QUERY)
+    poison_tokens = model.tokenize([poison])[0].tokens
+    assert poison_tokens not in [item.tokens for item in model.tokenize(good)]
+    server = serve(case, Spoiled(model, most_tokens=2 * model.max_tokens, poison_tokens=poison_tokens))
+    wanted = answers(model, good)
+    for turn in range(50):
+        place = turn % 13
+        results = await asyncio.gather(*(server.run((item,)) for item in [*good[:place], poison, *good[place:]]))
+        (own,) = results.pop(place).errors
+        assert isinstance(own[1], EngineError)
+        assert all(result.errors == () for result in results)
+        assert np.abs(np.concatenate([result.values for result in results]) - wanted).max() < TOLERANCE
     await server.close()
 
 

@@ -15,7 +15,7 @@ from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.memory import MIB, format_bytes
 from xinfer.engines import host_limit
 from xinfer.engines.base import Encoded, LoadContext, LoadedModel
-from xinfer.errors import OutOfMemory, XinferError
+from xinfer.errors import LaunchFailed, OutOfMemory, XinferError
 from xinfer.serving.calibrate import ITEM_TOKENS, Limits, ModelKind
 from xinfer.serving.runner import attempt
 
@@ -62,7 +62,8 @@ class HostMemory:
         """The weights are there: set the limit for good, measure batches; calibration within ``limits``, made to fit.
 
         Raises:
-            OutOfMemory: the weights alone fill the reservation; EngineError: the model fails on plain text.
+            LaunchFailed: the model with one long item fills the reservation, which no other try will change;
+            EngineError: the model fails on plain text.
         """
         self._release = model.release_memory
         self._measure(model, kind)
@@ -70,7 +71,7 @@ class HostMemory:
         self._idle = idle = host_limit.resident()
         longest = 0 if self.footprint is None else self.footprint.size(1, min(LONG, model.max_tokens))
         if idle + longest > self.reserved:
-            raise OutOfMemory(
+            raise LaunchFailed(
                 f"memory: the model takes {format_bytes(idle)} once loaded and {format_bytes(longest)} for a long item; "
                 f"{format_bytes(self.reserved)} are reserved, reserve {format_bytes((idle + max(longest, KEPT)) * 9 // 8)} or more."
             )

@@ -12,7 +12,7 @@ from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.memory import MIB, with_headroom
 from xinfer.engines import host_limit
 from xinfer.engines.base import Encoded
-from xinfer.errors import OutOfMemory
+from xinfer.errors import LaunchFailed
 from xinfer.serving.calibrate import Limits, ModelKind
 from xinfer.serving.memory import SPARE, HostMemory
 
@@ -114,7 +114,7 @@ def test_a_batch_that_took_more_than_predicted_teaches(monkeypatch: pytest.Monke
 
 def test_weights_that_fill_the_reservation_are_refused_with_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(monkeypatch)
-    with pytest.raises(OutOfMemory, match="401 MiB are reserved, reserve"):
+    with pytest.raises(LaunchFailed, match="401 MiB are reserved, reserve"):
         process.loaded(401 * MIB)
 
 
