@@ -35,7 +35,8 @@ def why(request_id: str, endpoint: str, api_key: str | None, as_json: bool, quie
     form = output.form_for(as_json, quiet)
     with connect.open_server(endpoint, api_key) as server:
         story = server.why(request_id)
-    shards = [{**shard, "number": number} for number, shard in enumerate(story["shards"], 1)]
+    sent = sorted(story["shards"], key=lambda shard: shard["queue_seconds"])  # told as they were answered
+    shards = [{**shard, "number": number} for number, shard in enumerate(sent, 1)]
     if form is not output.Form.TABLE:
         output.write(form, SHARDS, shards, identity=lambda row: row["replica_id"], data=story)
         return
@@ -44,7 +45,8 @@ def why(request_id: str, endpoint: str, api_key: str | None, as_json: bool, quie
         _draw(shards[:LINES])
         output.write_table(SHARDS, shards[:LINES], title="Shards")
         click.echo()
-        output.write_table(PICKS, shards[:LINES], title="Picks (score: seconds until done, or tokens where no speed is known)")
+        output.write_table(PICKS, shards[:LINES], title="Picks")
+        output.stdout_console().print("Score: seconds until it would be done there; tokens where no speed is known.", style="dim")
         batches = _batches(shards)
         click.echo()
         output.write_table(BATCHES, batches[:LINES], title="Batches")

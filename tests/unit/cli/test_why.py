@@ -55,7 +55,7 @@ def story(**changes: Any) -> dict[str, Any]:
         "replica_count": 9,
         "replicas": [{"replica_id": "rr-0", "epoch": 1, "slot": f"{ADDRESS}@0", "speed": 1.0, "budget_tokens": 2048}],
         "shard_count": 2,
-        "shards": [shard(0, 0.0004, 0.0, 0.09), shard(1, 0.12, 0.05, 0.22)],
+        "shards": [shard(1, 0.12, 0.05, 0.22), shard(0, 0.0004, 0.0, 0.09)],
         "attempt_count": 1,
         "attempts": [
             {
@@ -96,10 +96,10 @@ def test_a_batch_that_ran_for_two_shards_is_listed_once(server: FakeServer, term
     printed = run("why", "x").stdout
     listed = [line.split() for line in printed[printed.index("Batches") :].splitlines()]
     assert [line[:3] for line in listed if line[:1] in (["rr-0"], ["rr-1"])] == [
-        ["rr-0", "1,2", "10"],
-        ["rr-0", "1,2", "11"],
-        ["rr-1", "3", "10"],
-        ["rr-1", "3", "11"],
+        ["rr-1", "1", "10"],
+        ["rr-1", "1", "11"],
+        ["rr-0", "2,3", "10"],
+        ["rr-0", "2,3", "11"],
     ]
 
 
