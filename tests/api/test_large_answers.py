@@ -8,6 +8,7 @@ import base64
 import numpy as np
 import orjson
 import pytest
+from starlette.types import Message
 
 from tests.api.conftest import Api
 from tests.api.fakes import vector
@@ -65,7 +66,16 @@ async def test_the_loop_turns_between_two_slices() -> None:
 
     reply = await list_reply({"before": 1, "list": None, "after": 2}, "list", 10, 3, entries)
     beside.cancel()
-    assert orjson.loads(reply.body) == {"before": 1, "list": list(range(10)), "after": 2}
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await reply({}, None, send)  # type: ignore[arg-type]
+    body = b"".join(message["body"] for message in sent[1:])
+    assert dict(sent[0]["headers"])[b"content-length"] == str(len(body)).encode()
+    assert [message["more_body"] for message in sent[1:]] == [True] * 5 + [False]
+    assert orjson.loads(body) == {"before": 1, "list": list(range(10)), "after": 2}
     assert len(set(seen)) == 4, "each slice in a turn of its own"
 
 

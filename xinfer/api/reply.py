@@ -12,11 +12,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from xinfer.schemas.errors import ErrorBody
 from xinfer.schemas.tei import TeiError
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_HOLE = b"\0"
+"""Where a list goes; JSON never has this byte in it."""
 _REF = "#/components/schemas/{model}"
 _bodies: dict[str, type[BaseModel]] = {}
 """Every model that a route declared with ``body_of``, for the OpenAPI document."""
@@ -35,16 +38,32 @@ async def list_reply(frame: dict[str, Any] | None, field: str, count: int, step:
     Args:
         entries: of a range of positions.
     """
-    slices = []
+    before, after = orjson.dumps({**frame, field: orjson.Fragment(_HOLE)}).split(_HOLE) if frame is not None else (b"", b"")
+    pieces = [before + b"["]
     for first in range(0, count, step):
         if first:
             await asyncio.sleep(0)
-        slices.append(orjson.dumps(entries(first, min(count, first + step)), option=_OPTIONS)[1:-1])
-    whole = b"[" + b",".join(slices) + b"]"
-    if frame is not None:
-        slices.clear()
-        whole = orjson.dumps({**frame, field: orjson.Fragment(whole)})
-    return Response(whole, media_type="application/json")
+        entries_now = orjson.dumps(entries(first, min(count, first + step)), option=_OPTIONS)
+        pieces.append(b"," + entries_now[1:-1] if first else entries_now[1:-1])
+    pieces.append(b"]" + after)
+    return Response(b"".join(pieces), media_type="application/json") if count <= step else Pieces(pieces)
+
+
+class Pieces(Response):
+    """JSON that is never put together: each piece goes out when the client has taken those before."""
+
+    media_type = "application/json"
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self.headers["content-length"] = str(sum(map(len, pieces)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for number, piece in enumerate(self._pieces, 1):
+            await send({"type": "http.response.body", "body": piece, "more_body": number < len(self._pieces)})
+            await asyncio.sleep(0)
 
 
 def _plain(value: Any) -> Any:
