@@ -72,12 +72,16 @@ def headers(peers: Sequence[str]) -> list[str]:
 def show(console: Console, rows: Sequence[Row], peers: Sequence[str], about: str) -> None:
     """On the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, name in enumerate(headers(peers)):
-        table.add_column(name.upper(), justify="left" if index == 0 or name in ("unit", "wanted", "note") else "right")
+    shown = headers(peers)[:-1]  # the notes are in the files
+    for name in shown:
+        table.add_column(name.upper(), justify="left" if name in ("measure", "unit", "wanted") else "right", no_wrap=name != "measure")
     for row in rows:
-        table.add_row(*cells(row, peers), style="" if row.held and not row.failed else "yellow")
+        table.add_row(*cells(row, peers)[: len(shown)], style="" if row.held and not row.failed else "yellow")
     console.print(about)
     console.print(table)
+    for row in rows:
+        if row.failed:
+            console.print(f"[red]{row.failed} requests failed[/] in: {row.measure}", highlight=False)
 
 
 def markdown(rows: Sequence[Row], peers: Sequence[str], about: str) -> str:
