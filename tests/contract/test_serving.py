@@ -54,7 +54,7 @@ exact_cases = pytest.mark.parametrize("case", [case for case in CASES if case.ex
 @exact_cases
 async def test_oom_above_a_hidden_size_is_not_seen(case: Case) -> None:
     model = loaded(case.name)
-    items = case.items(TEXTS, QUERY)
+    items = case.items([*TEXTS, *TEXTS], QUERY)
     server = serve(case, Spoiled(model, most_tokens=model.max_tokens + 50))
     result = await server.run(tuple(items))
     assert result.errors == ()
