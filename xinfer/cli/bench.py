@@ -85,7 +85,7 @@ def bench(ctx: click.Context, /, json_file: Path | None, svg_file: Path | None, 
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "aiohttp":
             raise
-        raise ConfigError("xinfer bench needs the package aiohttp.", hint="pip install 'xinfer-runtime[bench]'") from None
+        raise ConfigError("xinfer bench needs the package aiohttp.", hint="Install it: pip install 'xinfer-runtime[bench]'") from None
     plan = read_plan(**flags)
     for file in (json_file, svg_file):
         require_folder(file)
