@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=read_rows, default=list(ROWS), metavar="ROW,ROW", help=f"of {', '.join(ROWS)}; default: all")
     parser.add_argument("--requests", type=read_count, default=FULL, metavar="N", help=f"default {FULL}; all counts scale with it")
     parser.add_argument("--repeats", type=read_count, default=3, metavar="N", help="medians of so many; default 3")
-    parser.add_argument("--tokens", type=read_count, default=2048, metavar="N", help="of the bare model's batches, padded; default 2048")
+    parser.add_argument("--tokens", type=read_count, default=0, metavar="N", help="of the bare model's batches; default: the best of a few")
     parser.add_argument("--model-path", type=Path, metavar="DIR", help="a float32 torch reranker; default: the tests' one")
     parser.add_argument("--embedding-path", type=Path, metavar="DIR", help="a torch embedding model; default: the tests' one")
     parser.add_argument("--onnx-path", type=Path, metavar="DIR", help="an int8 ONNX reranker; default: the tests' one")

@@ -39,6 +39,7 @@ def rate(bench: Bench, model: Model, label: str, *, ceiling: bool, scaling: bool
         for name, peer in bench.ask_peers(plan).items():
             figures.add(f"peer {name}", peer.summary.documents_per_second)
     note = f"{bench.requests} × {DOCS} documents, {plan.concurrency} clients"
+    note += f"; bare model in batches of {bench.budget(model)} tokens" if ceiling else ""
     rows = []
     if ceiling:
         rows.append(against(f"{label}: 2 replicas ÷ bare model", figures, "two", "bare", least, note))

@@ -18,6 +18,9 @@ from xinfer.bench.plan import Plan, Run
 FULL = 600
 """Requests of the whole measure; other counts scale with ``requests``."""
 CLIENTS = 32
+BUDGETS = (512, 1024, 2048, 4096)
+TRIED = 20
+"""Requests by which the bare model's budget is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Bench:
     """One run of the comparison.
 
     Attributes:
-        tokens: padded tokens of the bare model's batches.
+        tokens: padded tokens of the bare model's batches; 0 = what suits each model best.
+        budgets: what was found to suit, by model.
         picture: the last run on two slots that is worth a picture.
     """
 
@@ -48,10 +52,11 @@ class Bench:
     models: dict[str, Model]
     requests: int = FULL
     repeats: int = 3
-    tokens: int = 2048
+    tokens: int = 0
     peers: list[Peer] = field(default_factory=list)
     picture: tuple[Plan, Run] | None = None
     failed: int = 0
+    budgets: dict[str, int] = field(default_factory=dict)
 
     def count(self, full: int, least: int = 1) -> int:
         """``full`` of the whole measure, scaled."""
@@ -75,9 +80,25 @@ class Bench:
         return found
 
     def bare(self, model: Model, load: Load, requests: int, *, processes: int = 2, single: bool = False) -> Ceiling:
-        """The same texts without a server."""
-        task = Task(model.path, load, requests, model.bare, model.dtype, tokens=self.tokens, single=single)
-        return measure(task, processes)
+        """The same texts without a server, in batches of the size that suits the model best."""
+        task = Task(model.path, load, requests, model.bare, model.dtype, single=single)
+        return measure(task if single else replace(task, tokens=self.budget(model)), processes)
+
+    def budget(self, model: Model) -> int:
+        """Padded tokens of the bare model's batches: `tokens`, or the best of `BUDGETS` by its CPU time, found once."""
+        if self.tokens:
+            return self.tokens
+        if model.name not in self.budgets:
+            tried = min(self.requests, TRIED)
+            task = Task(model.path, Load(Kind(model.kind), sizes=(20,)), tried, model.bare, model.dtype)
+            found = {tokens: measure(replace(task, tokens=tokens), 2) for tokens in BUDGETS}
+            # A few texts pad more than all of them would; the time of a padded token says what a large pool would take.
+            whole = self.requests <= TRIED
+            costs = {tokens: each.cpu_seconds / (1.0 if whole else each.padding) for tokens, each in found.items()}
+            self.budgets[model.name] = min(costs, key=costs.__getitem__)
+            shown = ", ".join(f"{tokens}: {cost:.1f} s" for tokens, cost in costs.items())
+            self.console.print(f"  [dim]bare {model.name}, CPU time by padded tokens of a batch: {shown}[/]", highlight=False)
+        return self.budgets[model.name]
 
     def ask_peers(self, plan: Plan) -> dict[str, Run]:
         """The same load on every peer that has such a model."""

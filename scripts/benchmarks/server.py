@@ -66,8 +66,8 @@ class Server:
             self._running.discard(uid)
         for each in wanted:
             if each.uid not in self._running:
+                self._running.add(each.uid)  # also if it fails: the next row stops what is left of it
                 self._launch(each)
-                self._running.add(each.uid)
 
     def _launch(self, wanted: Deployed) -> None:
         model = wanted.model

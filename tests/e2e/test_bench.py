@@ -94,3 +94,7 @@ def test_the_bare_model_reads_the_same_texts(served: Cluster, tmp_path: Path, re
     assert bare.documents == sent["documents"] == 10
     assert bare.tokens_per_second * bare.seconds == pytest.approx(sent["tokens_per_second"] * sent["seconds"])
     assert bool(bare.latency) is single
+
+
+def test_more_processes_than_documents_are_not_started(reranker_torch: Path) -> None:
+    assert measure(Task(reranker_torch, Load(sizes=(1,), words=(5, 5)), 1), 2).documents == 1

@@ -14,7 +14,7 @@ import click
 
 from xinfer.bench.bare_process import Part, Task, serve
 from xinfer.bench.figures import latencies
-from xinfer.bench.load import Kind, Load, parse_sizes, parse_words
+from xinfer.bench.load import Kind, Load, parse_sizes, parse_words, size_of
 from xinfer.errors import LaunchFailed
 
 WARMUP = 10
@@ -41,12 +41,13 @@ class Ceiling:
 
 
 def measure(task: Task, processes: int = 1) -> Ceiling:
-    """Run ``task`` in so many processes, each bound to a core of its own where there are enough.
+    """Run ``task`` in so many processes (no more than documents), each bound to a core of its own where there are enough.
 
     Raises:
         LaunchFailed: a process ended early; its own words are on stderr.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    processes = min(processes, sum(size_of(task.load, number) for number in range(task.requests)))
+    cores: list[int | None] = [*sorted(os.sched_getaffinity(0))]
     bound = cores if processes * task.threads <= len(cores) and task.threads == 1 else [None] * processes
     tasks = [replace(task, rank=rank, processes=processes, core=bound[rank]) for rank in range(processes)]
     context = multiprocessing.get_context("spawn")
