@@ -66,15 +66,19 @@ class Server:
             self._running.discard(uid)
         for each in wanted:
             if each.uid not in self._running:
-                self._running.add(each.uid)  # also if it fails: the next row stops what is left of it
                 self._launch(each)
+                self._running.add(each.uid)
 
     def _launch(self, wanted: Deployed) -> None:
         model = wanted.model
         address = self.get("/v1/cluster/slots")["workers"][0]["address"]
         pins = [part for slot in wanted.slots for part in ("--pin", f"{address}@{slot}")]
         dtype = ["--dtype", model.dtype] if model.bare == "torch" else []
-        self._xinfer("launch", "-t", model.kind, "-mp", str(model.path), "-u", wanted.uid, "-en", model.engine, *dtype, *pins)
+        try:
+            self._xinfer("launch", "-t", model.kind, "-mp", str(model.path), "-u", wanted.uid, "-en", model.engine, *dtype, *pins)
+        except RuntimeError:
+            self._xinfer("stop", wanted.uid)  # the next row may want it too
+            raise
 
     def _xinfer(self, *arguments: str) -> None:
         done = subprocess.run([PROGRAM, *arguments], env=self._env, capture_output=True, text=True, check=False)
