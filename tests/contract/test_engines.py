@@ -53,6 +53,13 @@ def test_raw_scores_equal_the_library_without_its_activation(name: str) -> None:
     assert np.ptp(theirs) > 0.2
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.engine == "sentence_transformers"], ids=lambda case: case.name)
+def test_torch_models_of_every_kind_compute_no_padding(case: Case) -> None:
+    model = loaded(case.name)
+    assert model.packs
+    assert model.compute_path.startswith("unpadded rows")
+
+
 @each_case
 def test_the_same_batch_twice_gives_the_same_numbers(case: Case) -> None:
     items = case.items(TEXTS[:4], QUERY)

@@ -53,14 +53,46 @@ class Encoded:
     truncated: bool = False
 
 
+class Pending(ABC):
+    """A batch whose work has been handed to the device."""
+
+    @abstractmethod
+    def result(self) -> npt.NDArray[np.float32]:
+        """Wait for the batch and give what ``LoadedModel.forward`` gives. To be called once.
+
+        Raises:
+            OutOfMemory, EngineError: of this batch, as ``forward``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Pending):
+    """A batch that was computed where it was launched."""
+
+    values: npt.NDArray[np.float32]
+
+    def result(self) -> npt.NDArray[np.float32]:
+        """At once."""
+        return self.values
+
+
 class LoadedModel(ABC):
-    """A model in memory. ``tokenize`` runs on the tokeniser thread, ``forward`` on the compute thread only."""
+    """A model in memory. ``tokenize`` runs on the tokeniser thread, ``launch`` and ``forward`` on the compute thread only.
+
+    Attributes:
+        in_flight: batches that may be launched before the first of them is waited for; 1 = launching is computing.
+        packs: rows are computed without padding, so that a batch costs its real tokens.
+        compute_path: how it computes, for people: chosen at load by what is installed and by measurement.
+    """
 
     max_tokens: int
     activation: Literal["sigmoid", "identity"] = "identity"
     normalize: bool = False
     dimensions: int = 0
     scores_depend_on_batch: bool = False
+    in_flight: int = 1
+    packs: bool = False
+    compute_path: str = ""
 
     @abstractmethod
     def tokenize(self, items: Sequence[WorkItem]) -> list[Encoded]:
@@ -81,6 +113,16 @@ class LoadedModel(ABC):
             OutOfMemory: the batch was too large; nothing is broken and a smaller one may follow.
             EngineError: anything else.
         """
+
+    def launch(self, batch: Sequence[Encoded]) -> Pending:
+        """Start one batch, so that the next can be prepared and launched while the device computes.
+
+        Results must be taken in the order of the launches. What a failed launch raises is of that batch alone: those before it go on.
+
+        Raises:
+            OutOfMemory, EngineError: as ``forward``.
+        """
+        return Finished(self.forward(batch))
 
     @abstractmethod
     def reports(self) -> tuple[DeviceReport, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from xinfer.catalog.spec import Dtype, ModelType
@@ -17,6 +18,10 @@ class SentenceTransformersEngine(Engine):
     types: ClassVar[frozenset[ModelType]] = frozenset({ModelType.RERANK, ModelType.EMBEDDING})
     dtypes: ClassVar[frozenset[Dtype]] = frozenset(Dtype)
     base_bytes: ClassVar[int] = 600 << 20
+    options: ClassVar[Mapping[str, type]] = {
+        "tf32": bool,  # CUDA, float32: products rounded to 10 bits of mantissa, several times as fast
+        "tune": bool,  # choose how to compute by measurement at load (the default)
+    }
 
     @classmethod
     def available(cls) -> bool:

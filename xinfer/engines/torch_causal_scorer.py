@@ -14,7 +14,9 @@ from xinfer.catalog.spec import RerankTraits
 from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input
 from xinfer.engines.prompts import Template
+from xinfer.engines.torch_rows import Rows
 from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
 
@@ -49,11 +51,15 @@ class TorchCausalScorer(TorchModel):
                 encoded[row] = Encoded({"input_ids": ids}, len(ids), head.truncated)
         return [encoded[row] for row in range(len(parts))]
 
-    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+    @property
+    def transformer(self) -> Any:
+        """See the base class."""
+        return self._body
+
+    def compute(self, inputs: Mapping[str, torch.Tensor], rows: Rows) -> torch.Tensor:
         """Logit differences (n,). Padding stands behind the last token, where causal attention never looks."""
         hidden: torch.Tensor = self._body(**inputs, use_cache=False).last_hidden_state
-        last = torch.as_tensor(lengths, device=hidden.device) - 1
-        final = hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
+        final = hidden[torch.arange(hidden.shape[0], device=hidden.device), rows.last()]
         return torch.mv(final.float(), self._direction) + self._offset
 
     def unload(self) -> None:
@@ -73,7 +79,7 @@ def load(context: LoadContext) -> TorchCausalScorer:
         shared = {"local_files_only": True, "trust_remote_code": context.spec.trust_remote_code}
         tokenizer = AutoTokenizer.from_pretrained(str(context.path), **shared)
         model: Any = AutoModelForCausalLM.from_pretrained(str(context.path), **shared, **weights_kwargs(context.spec.dtype))
-        return TorchCausalScorer(context, device, model.to(device), tokenizer)
+        return tuned(TorchCausalScorer(context, device, model.to(device), tokenizer))
 
     return load_guarded(context.path, build)
 

@@ -12,7 +12,9 @@ from xinfer.batching.work import WorkItem
 from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input, read_json
 from xinfer.engines.prompts import pair_of
+from xinfer.engines.torch_rows import Rows
 from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
 _ACTIVATIONS: Mapping[str, Literal["sigmoid", "identity"]] = {"Sigmoid": "sigmoid", "Identity": "identity"}
@@ -34,7 +36,12 @@ class TorchCrossEncoder(TorchModel):
         """Pairs, longest part truncated first."""
         return self._tokenizer.encode([pair_of(item, self._traits) for item in items])
 
-    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+    @property
+    def transformer(self) -> Any:
+        """See the base class."""
+        return self._model
+
+    def compute(self, inputs: Mapping[str, torch.Tensor], rows: Rows) -> torch.Tensor:
         """Logits (n,)."""
         logits: torch.Tensor = self._model(**inputs).logits
         return logits[:, 0]
@@ -64,7 +71,7 @@ def load(context: LoadContext) -> TorchCrossEncoder:
         labels = encoder.model.config.num_labels if encoder.model is not None else 0
         if labels != 1:
             raise LaunchFailed(f"{context.path.name} has {labels} labels; a reranker's classification head has one.")
-        return TorchCrossEncoder(context, device, encoder)
+        return tuned(TorchCrossEncoder(context, device, encoder))
 
     return load_guarded(context.path, build)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
@@ -12,7 +13,9 @@ from xinfer.batching.work import WorkItem
 from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input
 from xinfer.engines.prompts import Prompts
+from xinfer.engines.torch_rows import Rows
 from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
 _POOLING = {"mean": "mean", "cls": "cls", "max": "max", "last_token": "lasttoken"}
@@ -37,8 +40,8 @@ class TorchEmbedding(TorchModel):
                 raise LaunchFailed(f"{context.path.name} pools without its prompt (include_prompt: false), which is not offered.")
         self.normalize = traits.normalize if traits is not None else normalizes
         self._prompts = Prompts(traits, encoder.prompts or {}, encoder.default_prompt_name)
-        one_token = {name: torch.ones((1, 1), dtype=torch.int64, device=device) for name in self._names}
-        self.dimensions = int(self.compute(one_token, [1]).shape[-1])
+        token = np.ones(1, dtype=np.int64)
+        self.dimensions = int(self.forward([Encoded({"input_ids": token, "token_type_ids": np.zeros_like(token)}, 1)]).shape[-1])
 
     def _repool(self, mode: str, device: torch.device) -> None:
         for place, module in enumerate(self._modules):
@@ -52,11 +55,17 @@ class TorchEmbedding(TorchModel):
         encoded = iter(self._tokenizer.encode(texts))
         return [next(encoded) if isinstance(item.text, str) else self._tokenizer.given(item.text) for item in items]
 
-    @torch.inference_mode()
-    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+    @property
+    def transformer(self) -> Any:
+        """See the base class."""
+        return self._modules[0].auto_model
+
+    def compute(self, inputs: Mapping[str, torch.Tensor], rows: Rows) -> torch.Tensor:
         """Vectors (n, dimensions), not normalised."""
-        features: dict[str, Any] = dict(inputs)
-        for module in self._modules:
+        features: dict[str, Any] = self._modules[0](dict(inputs))
+        if rows.joined:
+            features["attention_mask"] = rows.mask()
+        for module in self._modules[1:]:
             features = module(features)
         vectors: torch.Tensor = features["sentence_embedding"]
         return vectors
@@ -84,6 +93,6 @@ def load(context: LoadContext) -> TorchEmbedding:
         )
         if not hasattr(encoder[0], "auto_model"):
             raise LaunchFailed(f"{context.path.name} begins with a {type(encoder[0]).__name__}; only transformer models are offered.")
-        return TorchEmbedding(context, device, encoder)
+        return tuned(TorchEmbedding(context, device, encoder))
 
     return load_guarded(context.path, build)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +19,13 @@ from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid
 from xinfer.cluster.memory import CUDA_CONTEXT
-from xinfer.engines import cuda_driver, host
-from xinfer.engines.base import Encoded, LoadContext, LoadedModel
+from xinfer.engines import cuda_driver, host, host_limit, torch_onednn
+from xinfer.engines.base import Encoded, Finished, LoadContext, LoadedModel, Pending
 from xinfer.engines.failures import from_batch, from_load
 from xinfer.engines.tokens import TextTokenizer, pad
+from xinfer.engines.torch_rows import Rows, filler, join, starts_of
+from xinfer.engines.torch_staging import Staging
+from xinfer.engines.torch_unpadded import Unpadded
 from xinfer.errors import LaunchFailed, XinferError
 
 DTYPES = {Dtype.FLOAT32: torch.float32, Dtype.FLOAT16: torch.float16, Dtype.BFLOAT16: torch.bfloat16}
@@ -104,61 +108,117 @@ def pad_id_of(tokenizer: Any) -> int:
 
 
 class TorchModel(LoadedModel):
-    """A model on one torch device. Subclasses tokenise, and compute from padded tensors."""
+    """A model on one torch device. Subclasses tokenise, and compute from tensors."""
 
     def __init__(self, context: LoadContext, device: torch.device, tokenizer: TextTokenizer, pad_id: int) -> None:
         self._kind = context.device_kind
-        self._device = device
         self._tokenizer = tokenizer
         self._pad_id = pad_id
         self._names = ["input_ids", "attention_mask", *(["token_type_ids"] if tokenizer.type_ids else [])]
+        self._staging = Staging(device) if device.type == "cuda" else None
+        self.in_flight = 1 if self._staging is None else 2
+        self.unpadded: Unpadded | None = None
+        self.device, self.dtype, self.vocabulary = device, DTYPES[context.spec.dtype], tokenizer.vocabulary
+        torch_onednn.bound_kernels()
+        self.tune = bool(context.options.get("tune", True))
         self.max_tokens = tokenizer.max_tokens
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if context.options.get("tf32") else "highest")
+
+    @property
+    @abstractmethod
+    def transformer(self) -> Any:
+        """The transformers model whose layers do the work."""
 
     @abstractmethod
-    def compute(self, inputs: Mapping[str, torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
-        """Scores (n,) or vectors (n, dim) of right-padded inputs (n, longest)."""
+    def compute(self, inputs: Mapping[str, torch.Tensor], rows: Rows) -> torch.Tensor:
+        """Scores (n,) or vectors (n, dim) of inputs (n, longest) padded on the right, or (1, tokens) where the rows are joined.
+
+        Of joined rows the transformer gives padded states.
+        """
 
     @abstractmethod
     def unload(self) -> None:
         """Drop the weights."""
 
     def forward(self, batch: Sequence[Encoded]) -> npt.NDArray[np.float32]:
-        """One padded batch; see the base class."""
+        """One batch; see the base class."""
+        return self.launch(batch).result()
+
+    def launch(self, batch: Sequence[Encoded]) -> Pending:
+        """Start one batch; see the base class."""
         failure: XinferError
         try:
-            return self._forward(batch)
+            return self._launch(batch)
         except BATCH_ERRORS as error:
             failure = from_batch(error, len(batch), max(item.tokens for item in batch))
         # Raised out here: within the block the traceback would keep the failed batch's tensors alive.
         raise failure
 
-    def _forward(self, batch: Sequence[Encoded]) -> npt.NDArray[np.float32]:
-        arrays = pad(batch, self._pad_id, self._names)
-        with torch.inference_mode():
-            inputs = {name: self._moved(torch.from_numpy(array)) for name, array in arrays.items()}
-            result = self.compute(inputs, [item.tokens for item in batch]).float().cpu().numpy()
-        return np.ascontiguousarray(result, dtype=np.float32)
+    @torch.inference_mode()
+    def _launch(self, batch: Sequence[Encoded]) -> Pending:
+        count, lengths = len(batch), tuple(item.tokens for item in batch)
+        if self.unpadded is None:
+            arrays = pad(batch, self._pad_id, self._names)
+        else:
+            batch = [*batch, *filler(lengths)]
+            lengths = tuple(item.tokens for item in batch)
+            arrays = join(batch, self._names, self.unpadded.position_pad)
+        arrays["starts"] = starts_of(lengths)
+        if self._staging is None:
+            result = self._run({name: torch.from_numpy(array) for name, array in arrays.items()}, lengths)[:count]
+            return Finished(np.ascontiguousarray(result.numpy(), dtype=np.float32))
+        slot = self._staging.begin()
+        try:
+            result = self._run(self._staging.send(slot, arrays), lengths)[:count]
+            return OnDevice(slot.done, self._staging.fetch(slot, result), lengths)
+        finally:
+            self._staging.end(slot)
 
-    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self._device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+    def _run(self, inputs: dict[str, torch.Tensor], lengths: tuple[int, ...]) -> torch.Tensor:
+        rows = Rows(lengths, inputs.pop("starts").to(torch.int32), self.unpadded is not None)
+        if self.unpadded is None:
+            return self.compute(inputs, rows).float()
+        with self.unpadded.running(rows):
+            return self.compute(inputs, rows).float()
 
     def reports(self) -> tuple[DeviceReport, ...]:
         """Every device that this process's torch has; see the base class."""
-        if self._device.type == "cpu":
+        if self.device.type == "cpu":
             return host.reports(self._kind, torch.get_num_threads())
         return tuple(_cuda_report(index, self._kind) for index in range(torch.cuda.device_count()))
 
     def release_memory(self) -> None:
-        """Give torch's cached CUDA blocks back."""
-        if self._device.type == "cuda":
+        """Give back torch's cached CUDA blocks, or what malloc keeps."""
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        else:
+            host_limit.trim()
 
     def close(self) -> None:
         """Drop the weights and what is cached."""
         self.unload()
+        self.unpadded = self._staging = None
         self.release_memory()
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice(Pending):
+    """A batch on a CUDA device, its answer on the way to ``answer``."""
+
+    done: Any
+    answer: torch.Tensor
+    lengths: tuple[int, ...]
+
+    def result(self) -> npt.NDArray[np.float32]:
+        """The one wait of a batch; see the base class."""
+        failure: XinferError
+        try:
+            self.done.synchronize()
+            return self.answer.numpy().copy()
+        except BATCH_ERRORS as error:
+            failure = from_batch(error, len(self.lengths), max(self.lengths))
+        raise failure
 
 
 def _cuda_report(index: int, kind: DeviceKind) -> DeviceReport:
