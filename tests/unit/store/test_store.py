@@ -229,7 +229,11 @@ def test_measurements_are_remembered_by_model_dtype_and_device(store: Store, pat
     store.figures.record(SPEC, "H100", 5 * GIB)
     store.figures.record(SPEC, "H100", 4 * GIB)
     again = reopened(store, path)
-    assert (again.figures.measured(SPEC, "H100"), again.figures.measured(SPEC, "CPU"), again.figures.measured(half, "H100")) == (4 * GIB, None, None)
+    assert (again.figures.measured(SPEC, "H100"), again.figures.measured(SPEC, "CPU"), again.figures.measured(half, "H100")) == (
+        4 * GIB,
+        None,
+        None,
+    )
     again.close()
 
 
