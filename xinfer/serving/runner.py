@@ -97,6 +97,7 @@ class BatchRunner:
         clock: seconds, monotonic.
         running_since: start of the forward pass in progress, None between two.
         broken: set when the device is lost for this process; nothing runs any more, and rows stay as they are.
+        proved: tokens of the longest item that has run.
     """
 
     model: LoadedModel
@@ -108,6 +109,7 @@ class BatchRunner:
     running_since: float | None = None
     broken: XinferError | None = None
     memory: Memory | None = None
+    proved: int = 0
 
     def run(self, rows: Sequence[Row]) -> Iterator[None]:
         """Run all rows, longest first; yields after each batch, so that the caller may answer and look around."""
@@ -140,15 +142,15 @@ class BatchRunner:
         if pieces is not None:
             return pieces
         trace, outcome = self._forward(encoded)
+        if isinstance(outcome, OutOfMemory) and len(batch) == 1 and trace.longest <= self.proved:
+            trace, outcome = self._once_more(encoded)
         self._account(batch, trace, outcome)
         if not isinstance(outcome, XinferError):
             for (shard, row), value in zip(batch, outcome, strict=True):
                 shard.settle(row, value if np.isfinite(value).all() else EngineError("The model gave a number that is not finite."))
             return []
         if isinstance(outcome, OutOfMemory):
-            # The pass is over and its frames are gone: what it held can be freed now.
-            gc.collect()
-            self.model.release_memory()
+            self._release()
             self.budget = self.budget.after_oom(trace.padded_tokens, trace.longest)
         elif outcome.details.get("fatal"):
             self.broken = outcome
@@ -162,6 +164,23 @@ class BatchRunner:
             return [batch[:middle], batch[middle:]]
         smaller = _parts(batch, [item.tokens for item in encoded], self.budget.tokens)
         return smaller if len(smaller) > 1 else [batch[:middle], batch[middle:]]
+
+    def _once_more(self, encoded: Sequence[Encoded]) -> tuple[BatchTrace, npt.NDArray[np.float32] | XinferError]:
+        """A single item that did not fit, though one as long has run: not the item is too large, the process has no room left.
+
+        Another replica, or a new process, has: the item is not failed here.
+        """
+        self._release()
+        trace, outcome = self._forward(encoded)
+        if isinstance(outcome, OutOfMemory):
+            message = f"No memory is left for an item of {trace.longest} tokens; one of {self.proved} has run before."
+            return trace, EngineError(message, fatal=True)
+        return trace, outcome
+
+    def _release(self) -> None:
+        # The pass is over and its frames are gone: what it held can be freed now.
+        gc.collect()
+        self.model.release_memory()
 
     def _too_large(self, batch: list[Row], lengths: list[int]) -> list[list[Row]] | None:
         """What to run instead of a batch that is not worth a try; None = run it.
@@ -203,6 +222,7 @@ class BatchRunner:
             shard.oom_splits += isinstance(outcome, OutOfMemory)
         if isinstance(outcome, XinferError):
             return
+        self.proved = max(self.proved, trace.longest)
         self.budget = self.budget.after_clean(trace.padded_tokens)
         self.slowdown = self.slowdown.after(trace.seconds, self.timing.predict(trace.padded_tokens))
         self.tally.ran(trace)

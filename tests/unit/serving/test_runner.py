@@ -213,3 +213,32 @@ def test_what_was_formed_before_the_budget_fell_is_not_tried_at_its_old_size() -
     texts = ["w " * 10] * 300
     run(engine, shard_of(model, texts))
     assert sum(padded > 100 for padded in model.forwards) <= 3
+
+
+def test_an_item_as_long_as_one_that_ran_is_not_blamed_for_a_process_without_memory() -> None:
+    model = FakeModel(most_tokens=100)
+    subject = runner(model, 100)
+    run(subject, shard_of(model, ["w " * 40]))
+    model.most_tokens = 10
+    shard = shard_of(model, ["w " * 30])
+    run(subject, shard)
+    assert subject.broken is not None
+    assert "No memory is left" in subject.broken.message
+    assert not shard.errors
+    assert shard.left == 1
+
+
+def test_memory_that_comes_back_with_what_was_kept_serves_the_item() -> None:
+    class Keeps(FakeModel):
+        def release_memory(self) -> None:
+            super().release_memory()
+            self.most_tokens = 100
+
+    model = Keeps(most_tokens=100)
+    subject = runner(model, 100)
+    run(subject, shard_of(model, ["w " * 40]))
+    model.most_tokens = 10
+    shard = shard_of(model, texts := ["w " * 30])
+    run(subject, shard)
+    assert subject.broken is None
+    assert_right(shard, texts)
