@@ -304,13 +304,13 @@ async def test_load_calibrates_and_tells_when_it_warms_up() -> None:
 
 
 async def test_a_failed_load_leaves_no_thread() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(LaunchFailed, match="no such file"):
         await ModelServer.load(FakeEngine(LaunchFailed("no such file")), context())
-    for thread in threading.enumerate():
-        if thread.name == "xinfer-compute":
-            thread.join(5)
-    assert threading.active_count() <= before
+    begun = [thread for thread in threading.enumerate() if thread not in before and thread.name == "xinfer-compute"]
+    for thread in begun:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in begun)
 
 
 async def test_load_confirms_what_an_equal_replica_measured_instead_of_measuring() -> None:
