@@ -19,7 +19,7 @@ from xinfer.api.exposition import exposition, own
 from xinfer.api.meter import Meter
 from xinfer.cluster.ids import Epoch, ReplicaId
 from xinfer.serving.histogram import Distribution
-from xinfer.serving.runner import Tally
+from xinfer.serving.tally import Tally
 
 HISTOGRAMS = {"wait_seconds", "tokenize_seconds", "compute_seconds", "batch_tokens", "batch_items", "padding_ratio"}
 CE = ReplicaId("ce-0")

@@ -6,13 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from xinfer.batching.line import BULK_TURN
 from xinfer.cluster.ids import ReplicaId
 from xinfer.errors import TooManyRequests
 from xinfer.routing.lane import Lane
 from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest, Place
-
-BULK_TURN = 8
-"""Interactive shards in a row after which waiting bulk work has one: it is slow then, but never starves."""
 
 
 @dataclass(slots=True, eq=False)

@@ -14,8 +14,8 @@ from xinfer.batching.work import WorkItem
 from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.engines.base import Encoded, LoadedModel
-from xinfer.errors import OutOfMemory, XinferError
-from xinfer.serving.runner import attempt
+from xinfer.errors import OutOfMemory
+from xinfer.serving.runner import required
 
 SMALLEST, LARGEST = 128, 1 << 16
 FLOOR = 512
@@ -194,9 +194,7 @@ class _Bench:
 
     def _run(self, batch: list[Encoded]) -> float:
         started = self.clock()
-        outcome = attempt(self.model, batch)
-        if isinstance(outcome, XinferError):
-            raise outcome
+        required(self.model, batch)
         return self.clock() - started
 
 

@@ -14,10 +14,10 @@ from xinfer.batching.footprint import Footprint, Sample
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.memory import MIB, format_bytes
 from xinfer.engines import host_limit
-from xinfer.engines.base import Encoded, LoadContext, LoadedModel
-from xinfer.errors import LaunchFailed, OutOfMemory, XinferError
+from xinfer.engines.base import LoadContext, LoadedModel
+from xinfer.errors import LaunchFailed, OutOfMemory
 from xinfer.serving.calibrate import ITEM_TOKENS, Limits, ModelKind
-from xinfer.serving.runner import attempt
+from xinfer.serving.runner import required
 
 BAND = 32
 """One part in so many of the reservation is left to the rest of the process."""
@@ -125,7 +125,7 @@ class HostMemory:
     def _measure(self, model: LoadedModel, kind: ModelKind) -> None:
         short = min(ITEM_TOKENS, model.max_tokens)
         samples = []
-        self._run(model, [kind.item(model, min(8, short))])  # touches all weights
+        required(model, [kind.item(model, min(8, short))])  # touches all weights
         for items, length in ((max(1, LONG // short), short), (1, min(LONG, model.max_tokens))):
             item = kind.item(model, length)
             self._release()
@@ -133,15 +133,9 @@ class HostMemory:
                 return
             before = host_limit.resident()
             try:
-                self._run(model, [item] * items)
+                required(model, [item] * items)
             except OutOfMemory:
                 break
             samples.append(Sample(items, item.tokens, max(1, host_limit.peak() - before)))
         if samples:
             self.footprint = Footprint.fit(samples)
-
-    @staticmethod
-    def _run(model: LoadedModel, batch: list[Encoded]) -> None:
-        outcome = attempt(model, batch)
-        if isinstance(outcome, XinferError):
-            raise outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,63 +17,10 @@ from xinfer.batching.timing import BatchTime, Slowdown
 from xinfer.batching.work import BatchTrace
 from xinfer.engines.base import Encoded, LoadedModel
 from xinfer.errors import EngineError, OutOfMemory, XinferError
-from xinfer.serving import histogram
-from xinfer.serving.histogram import Distribution, Histogram
 from xinfer.serving.shard import Shard
+from xinfer.serving.tally import Tally
 
 Row = tuple[Shard, int]
-
-
-def _of(bounds: tuple[float, ...]) -> Histogram:
-    return field(default_factory=lambda: Histogram(bounds))
-
-
-@dataclass(slots=True)
-class Tally:
-    """Work done since the replica became ready. The compute thread counts, others look.
-
-    Attributes:
-        wait, tokenize: of each answered shard; the others are of each batch that went through.
-    """
-
-    items: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    batches: int = 0
-    busy_seconds: float = 0.0
-    wait: Histogram = _of(histogram.SECONDS)
-    tokenize: Histogram = _of(histogram.SECONDS)
-    compute: Histogram = _of(histogram.SECONDS)
-    batch_tokens: Histogram = _of(histogram.TOKENS)
-    batch_items: Histogram = _of(histogram.ITEMS)
-    padding: Histogram = _of(histogram.RATIO)
-
-    def ran(self, batch: BatchTrace) -> None:
-        """A batch went through."""
-        self.items += batch.items
-        self.tokens += batch.real_tokens
-        self.padded_tokens += batch.padded_tokens
-        self.batches += 1
-        self.compute.observe(batch.seconds)
-        self.batch_tokens.observe(batch.padded_tokens)
-        self.batch_items.observe(batch.items)
-        self.padding.observe(batch.padded_tokens / max(1, batch.real_tokens))
-
-    def answered(self, shard: Shard) -> None:
-        """A shard has all its values."""
-        self.wait.observe(shard.wait_seconds)
-        self.tokenize.observe(shard.tokenize_seconds)
-
-    def histograms(self) -> Mapping[str, Distribution]:
-        """By the name that metrics give them."""
-        return {
-            "wait_seconds": self.wait.distribution(),
-            "tokenize_seconds": self.tokenize.distribution(),
-            "compute_seconds": self.compute.distribution(),
-            "batch_tokens": self.batch_tokens.distribution(),
-            "batch_items": self.batch_items.distribution(),
-            "padding_ratio": self.padding.distribution(),
-        }
 
 
 class Memory(Protocol):
@@ -172,10 +119,10 @@ class BatchRunner:
         """
         self._release()
         trace, outcome = self._forward(encoded)
-        if isinstance(outcome, OutOfMemory):
-            message = f"No memory is left for an item of {trace.longest} tokens; one of {self.proved} has run before."
-            return trace, EngineError(message, fatal=True)
-        return trace, outcome
+        return trace, self._no_room(trace.longest) if isinstance(outcome, OutOfMemory) else outcome
+
+    def _no_room(self, longest: int) -> EngineError:
+        return EngineError(f"No memory is left for an item of {longest} tokens; one of {self.proved} has run before.", fatal=True)
 
     def _release(self) -> None:
         # The pass is over and its frames are gone: what it held can be freed now.
@@ -193,6 +140,9 @@ class BatchRunner:
         most = len(batch) if self.memory is None else self.memory.most(len(batch), longest)
         if most >= len(batch):
             return None
+        if most == 0 and longest <= self.proved:
+            self.broken = self._no_room(longest)
+            return []
         if most == 0 and self.memory is not None:
             alone = max(range(len(batch)), key=lengths.__getitem__)
             batch[alone][0].settle(batch[alone][1], self.memory.refusal(longest))
@@ -242,6 +192,13 @@ def attempt(model: LoadedModel, encoded: Sequence[Encoded]) -> npt.NDArray[np.fl
     if len(values) != len(encoded):
         return EngineError(f"The engine gave {len(values)} values for a batch of {len(encoded)}.")
     return values
+
+
+def required(model: LoadedModel, encoded: Sequence[Encoded]) -> None:
+    """A forward pass that must go through, for measuring. Raises what ``attempt`` returns."""
+    outcome = attempt(model, encoded)
+    if isinstance(outcome, XinferError):
+        raise outcome
 
 
 def _parts(batch: list[Row], lengths: Sequence[int], budget: int) -> list[list[Row]]:

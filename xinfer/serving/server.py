@@ -22,7 +22,7 @@ from xinfer.cluster.device import DeviceReport
 from xinfer.engines.base import Encoded, Engine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, ReplicaBusy, ReplicaLost, XinferError
 from xinfer.serving.calibrate import Calibration, Limits, ModelKind, calibrate, confirmed
-from xinfer.serving.choose import load_chosen
+from xinfer.serving.choose import Choice, load_chosen
 from xinfer.serving.compute import ComputeThread
 from xinfer.serving.histogram import Distribution
 from xinfer.serving.isolate import tokenize_each
@@ -72,9 +72,6 @@ class ModelServer:
         dtype: in which the model runs; ``dtype_why``: how it was chosen, None and "" for a model that was not loaded here.
     """
 
-    dtype: Dtype | None = None
-    dtype_why: str = ""
-
     def __init__(
         self,
         model: LoadedModel,
@@ -82,24 +79,28 @@ class ModelServer:
         calibration: Calibration,
         compute: ComputeThread,
         *,
+        memory: HostMemory | None = None,
+        choice: Choice | None = None,
         max_shards: int = MAX_SHARDS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.model = model
+        self.dtype: Dtype | None = choice.dtype if choice is not None else None
+        self.dtype_why = choice.why if choice is not None else ""
         self.calibration = calibration
         self.speed = calibration.speed
         self.budget_tokens = calibration.budget_tokens
         self._clock = clock
         self._max_shards = max_shards
         self._probe: Encoded = kind.item(model, min(PROBE_TOKENS, model.max_tokens))
-        self._runner = BatchRunner(model, TokenBudget.of(calibration.budget_tokens), calibration.timing, clock)
+        self._memory = memory
+        self._runner = BatchRunner(model, TokenBudget.of(calibration.budget_tokens), calibration.timing, clock, memory=memory)
         self._compute = compute
         self._tokenizer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xinfer-tokenize")
         self._held: set[Shard] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._memory: HostMemory | None = None
         compute.serve(self._runner)
 
     @classmethod
@@ -137,10 +138,7 @@ class ModelServer:
                 limits = await asyncio.wrap_future(compute.call(partial(memory.loaded, model, kind, limits)))
             measuring = partial(_calibration, model, kind, limits, stored, clock)
             calibration = await asyncio.wrap_future(compute.call(measuring))
-            server = cls(model, kind, calibration, compute, max_shards=max_shards, clock=clock)
-            server._memory = server._runner.memory = memory
-            server.dtype, server.dtype_why = choice.dtype, choice.why
-            return server
+            return cls(model, kind, calibration, compute, memory=memory, choice=choice, max_shards=max_shards, clock=clock)
         except BaseException:
             compute.close(timeout=0)
             raise

@@ -242,3 +242,15 @@ def test_memory_that_comes_back_with_what_was_kept_serves_the_item() -> None:
     run(subject, shard)
     assert subject.broken is None
     assert_right(shard, texts)
+
+
+def test_an_item_that_has_run_before_is_not_refused_by_a_prediction_but_the_process_replaced() -> None:
+    model = FakeModel()
+    subject = runner(model, 100)
+    run(subject, shard_of(model, ["w " * 40]))
+    subject.memory = Room(100, hopeless=0)
+    shard = shard_of(model, ["w " * 30])
+    run(subject, shard)
+    assert subject.broken is not None
+    assert not shard.errors
+    assert shard.left == 1

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.serving.fakes import FakeEngine, FakeModel, context, item
 from tests.unit.serving.test_runner import run, runner, shard_of
 from xinfer.batching.work import BatchTrace
-from xinfer.serving.runner import Tally
 from xinfer.serving.server import ModelServer
 from xinfer.serving.shard import Shard, result_of
+from xinfer.serving.tally import Tally
 
 
 def test_each_batch_is_in_every_histogram_of_batches() -> None:
