@@ -20,7 +20,7 @@ BORDERS = {
     "actors/replica.py": 2,
     "serving/server.py": 1,
     "serving/compute.py": 2,
-    "serving/runner.py": 1,
+    "serving/forward.py": 1,
     "serving/isolate.py": 1,
     "actors/effects.py": 1,
     "actors/supervisor.py": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from xinfer.engines.base import LoadContext, LoadedModel
 from xinfer.errors import OutOfMemory
 from xinfer.serving.calibrate import ModelKind
 from xinfer.serving.compute import ComputeThread
-from xinfer.serving.server import ModelServer
+from xinfer.serving.server import MAX_SHARDS, ModelServer
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="this torch sees no CUDA device")]
@@ -95,3 +96,17 @@ async def test_a_batch_beyond_the_reservation_is_split_and_nothing_is_lost() -> 
         await server.close()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+async def test_shards_whose_batches_overlap_on_the_device_each_get_their_own_answers() -> None:
+    model = load(real_model("reranker-torch"), ModelType.RERANK, dtype=Dtype.BFLOAT16)
+    assert model.in_flight == 2
+    shards = [tuple(WorkItem(QUERY, f"{text} {n}") for text in TEXTS) for n in range(MAX_SHARDS)]
+    expected = [model.forward(model.tokenize(items)) for items in shards]
+    server = ModelServer(model, ModelKind(pairs=True), calibration(1 << 12), ComputeThread())
+    results = await asyncio.gather(*(server.run(items) for items in shards))
+    for result, logits in zip(results, expected, strict=True):
+        assert result.errors == ()
+        assert np.abs(result.values - 1 / (1 + np.exp(-logits))).max() < 5e-2
+    await server.health()
+    await server.close()

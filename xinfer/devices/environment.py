@@ -26,8 +26,10 @@ def replica_environment(kind: DeviceKind, uuids: Sequence[DeviceUuid], threads: 
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
-        # Tokenisers run on a thread of their own; a pool of theirs would take cores that other slots own.
-        "TOKENIZERS_PARALLELISM": "false",
+        # Beside a GPU the tokeniser has these threads, for one alone would keep a small model waiting. On a CPU
+        # slot they compute, and a pool of tokenisers would take them from the model.
+        "TOKENIZERS_PARALLELISM": str(kind is DeviceKind.GPU).lower(),
+        "RAYON_NUM_THREADS": count,
     }
     if kind is DeviceKind.GPU and not any(os.environ.get(name) for name in _ALLOCATOR_NAMES):
         env |= dict.fromkeys(_ALLOCATOR_NAMES, _ALLOCATOR)

@@ -15,7 +15,7 @@ from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.engines.base import Encoded, LoadedModel
 from xinfer.errors import OutOfMemory
-from xinfer.serving.runner import required
+from xinfer.serving.forward import required
 
 SMALLEST, LARGEST = 128, 1 << 16
 FLOOR = 512

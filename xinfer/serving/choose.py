@@ -15,7 +15,7 @@ from xinfer.cluster.device import DeviceKind
 from xinfer.engines.base import Engine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, XinferError
 from xinfer.serving.calibrate import ModelKind
-from xinfer.serving.runner import attempt
+from xinfer.serving.forward import attempt
 from xinfer.serving.shard import finish
 
 FASTER = 1.15

@@ -13,7 +13,7 @@ from xinfer.batching.form import bounds
 from xinfer.batching.line import ShardLine
 from xinfer.batching.work import ShardResult
 from xinfer.errors import EngineError, ReplicaLost, XinferError
-from xinfer.serving.runner import BatchRunner, Row
+from xinfer.serving.runner import BatchRunner
 from xinfer.serving.shard import Shard, result_of
 
 log = logging.getLogger(__name__)
@@ -97,9 +97,12 @@ class ComputeThread:
     def _main(self) -> None:
         while self._wait():
             self._run_calls()
-            self._serve_one()
+            if self._runner is not None:
+                self._advance(self._runner)
         self._run_calls()
-        for shard in self._line.waiting():
+        with self._changed:
+            left = [*self._taken, *self._line.waiting()]
+        for shard in left:
             shard.answer(ReplicaLost("The replica is shutting down."))
         if self._runner is not None:
             self._runner.model.close()
@@ -107,7 +110,7 @@ class ComputeThread:
     def _wait(self) -> bool:
         """Block until there is something to do; False when closed."""
         with self._changed:
-            while not (self._closed or self._calls or self._line):
+            while not (self._closed or self._calls or self._line or (self._runner is not None and self._runner.working)):
                 worked = self._runner is not None and self._runner.tally.batches > 0
                 if not self._changed.wait(IDLE_SECONDS if worked else None) and self._runner is not None:
                     self._runner.model.release_memory()
@@ -121,48 +124,39 @@ class ComputeThread:
                 run = self._calls.popleft()
             run()
 
-    def _serve_one(self) -> None:
-        """Run the shard whose turn it is, with those behind it that fit into the same batch budget."""
-        runner = self._runner
-        if runner is None:
-            return
-        with self._changed:
-            self._taken = self._line.take(runner.budget.tokens)
+    def _advance(self, runner: BatchRunner) -> None:
+        """One batch launched or settled; shards whose turn it is taken before, and answered after."""
         try:
-            self._run(runner, list(self._taken))
+            if taken := self._take(runner):
+                runner.add([(shard, row) for shard in taken for row, item in enumerate(shard.encoded) if item is not None])
+            runner.step()
+            self._answer_done(runner)
         # Our own mistake; the callers must hear of it, and the thread must live.
         except Exception as error:
             log.exception("compute thread failed")
+            runner.forget()
             self._give_up(EngineError(f"The replica failed on the shard: {type(error).__name__}: {error}"))
         if runner.broken is not None:
             self._give_up(ReplicaLost(f"The replica's device is lost: {runner.broken.message}"))
-        elif self._closed:
-            self._give_up(ReplicaLost("The replica is shutting down."))
-        with self._changed:
-            self._taken = []
 
-    def _run(self, runner: BatchRunner, taken: list[Shard]) -> None:
-        rows: list[Row] = [(shard, row) for shard in taken for row, item in enumerate(shard.encoded) if item is not None]
-        for _ in runner.run(rows):
-            self._answer_done(runner)
-            self._run_calls()
-            while not self._closed and not taken[0].urgent and (ahead := self._overtaking(runner)):
-                self._run(runner, ahead)
-            if self._closed:
-                return
-        self._answer_done(runner)
-
-    def _overtaking(self, runner: BatchRunner) -> list[Shard]:
-        """Interactive shards that go ahead of the next batch of the bulk shard that runs."""
+    def _take(self, runner: BatchRunner) -> list[Shard]:
+        """The shards whose turn it is, as many as fit into one batch budget; ahead of bulk batches only interactive ones."""
         with self._changed:
-            ahead = self._line.overtaking(runner.budget.tokens)
-            self._taken += ahead
-        return ahead
+            if runner.wants_rows:
+                taken = self._line.take(runner.budget.tokens)
+            elif runner.bulk_is_next:
+                taken = self._line.overtaking(runner.budget.tokens)
+            else:
+                return []
+            self._taken += taken
+        return taken
 
     def _answer_done(self, runner: BatchRunner) -> None:
-        for shard in [s for s in self._taken if s.left == 0]:
+        for shard in [s for s in self._taken if s.left == 0 or s.dropped]:
             with self._changed:
                 self._taken.remove(shard)
+            if shard.dropped:
+                continue
             figures: dict[str, Any] = {
                 "queued_tokens": self.queued_tokens(),
                 "budget_tokens": bounds(runner.budget)[0],
@@ -176,3 +170,5 @@ class ComputeThread:
     def _give_up(self, error: XinferError) -> None:
         for shard in self._taken:
             shard.answer(error)
+        with self._changed:
+            self._taken = []

@@ -17,7 +17,7 @@ from xinfer.engines import host_limit
 from xinfer.engines.base import LoadContext, LoadedModel
 from xinfer.errors import LaunchFailed, OutOfMemory
 from xinfer.serving.calibrate import ITEM_TOKENS, Limits, ModelKind
-from xinfer.serving.runner import required
+from xinfer.serving.forward import required
 
 BAND = 32
 """One part in so many of the reservation is left to the rest of the process."""

@@ -1,15 +1,15 @@
-"""Runs rows through the model within the budget: the OOM loop, and the isolation of what raises."""
+"""Runs rows through the model within the budget: batches in flight, the OOM loop, and the isolation of what raises."""
 
 from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from xinfer.batching.budget import TokenBudget
 from xinfer.batching.form import batches, bounds, overhead
@@ -17,14 +17,12 @@ from xinfer.batching.timing import BatchTime, Slowdown
 from xinfer.batching.work import BatchTrace
 from xinfer.engines.base import Encoded, LoadedModel
 from xinfer.errors import EngineError, OutOfMemory, XinferError
-from xinfer.serving.shard import Shard
+from xinfer.serving.forward import Flight, Row, Values, attempt, land, launch
 from xinfer.serving.tally import Tally
-
-Row = tuple[Shard, int]
 
 
 class Memory(Protocol):
-    """What bounds batches in bytes, beside the budget in tokens."""
+    """What bounds batches in bytes, beside the budget in tokens; for models with one batch in flight."""
 
     def most(self, items: int, longest: int) -> int:
         """How many of ``items`` padded to ``longest`` tokens may run together; 0 = one alone is far too much."""
@@ -38,7 +36,9 @@ class Memory(Protocol):
 
 @dataclass(slots=True)
 class BatchRunner:
-    """Lives on the compute thread.
+    """Lives on the compute thread. ``add`` rows, then ``step`` while it is ``working``.
+
+    As many batches are in flight as the model says: while one computes, the next is prepared and launched.
 
     Attributes:
         clock: seconds, monotonic.
@@ -57,68 +57,124 @@ class BatchRunner:
     broken: XinferError | None = None
     memory: Memory | None = None
     proved: int = 0
+    _formed: list[list[Row]] = field(default_factory=list, init=False)  # the next to run last
+    _flying: deque[Flight] = field(default_factory=deque, init=False)  # in the order of their launches
+    _landed_at: float = field(default=-math.inf, init=False)
 
-    def run(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Run all rows, longest first; yields after each batch, so that the caller may answer and look around."""
-        waiting = self._formed(rows)
-        while waiting:
-            batch = [row for row in waiting.pop() if not row[0].dropped]
-            if self.broken is not None:
-                return
-            if batch:
-                waiting += reversed(self._one(batch))
-                yield
+    @property
+    def working(self) -> bool:
+        """Something waits or is in flight."""
+        return bool(self._formed or self._flying)
 
-    def probe(self, item: Encoded) -> npt.NDArray[np.float32] | XinferError:
+    @property
+    def wants_rows(self) -> bool:
+        """A batch could be launched, and none is formed."""
+        return not self._formed and self._may_launch
+
+    @property
+    def bulk_is_next(self) -> bool:
+        """The next batch to be launched may be overtaken."""
+        return bool(self._formed) and not self._formed[-1][0][0].urgent
+
+    @property
+    def _may_launch(self) -> bool:
+        return len(self._flying) < self.model.in_flight
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Form batches of ``rows``, to run longest first, ahead of those that are formed already."""
+        _, most = bounds(self.budget)
+        formed = batches([_encoded(row).tokens for row in rows], most, overhead=overhead(self.timing, self.budget.tokens))
+        self._formed += [[rows[place] for place in batch] for batch in reversed(formed)]
+
+    def step(self) -> None:
+        """Launch the next batch, if the device takes one more; when it takes no more, or none is left, settle the oldest."""
+        if self._formed and self._may_launch:
+            self._launch()
+            if self._may_launch:
+                return  # there may be more to launch before the wait
+        if self._flying:
+            self._land()
+
+    def probe(self, item: Encoded) -> Values | XinferError:
         """A forward pass of one item that counts nowhere."""
+        self._land_all()
         self.running_since = self.clock()
         outcome = attempt(self.model, [item])
         self.running_since = None
         return outcome
 
-    def _formed(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """Batches of ``rows``, the first to run last."""
-        _, most = bounds(self.budget)
-        formed = batches([_encoded(row).tokens for row in rows], most, overhead=overhead(self.timing, self.budget.tokens))
-        return [[rows[place] for place in batch] for batch in reversed(formed)]
+    def forget(self) -> None:
+        """Drop all rows, settled or not."""
+        self._formed.clear()
+        self._flying.clear()
+        self.running_since = None
 
-    def _one(self, batch: list[Row]) -> list[list[Row]]:
-        """Run one batch and settle its rows; what must be tried again in smaller pieces is returned, in order."""
+    def _launch(self) -> None:
+        """Take the next batch; it flies, or is back in pieces, or nobody waits for it any more."""
+        batch = [row for row in self._formed.pop() if not row[0].dropped]
+        if not batch:
+            return
         encoded = [_encoded(row) for row in batch]
         pieces = self._too_large(batch, [item.tokens for item in encoded])
         if pieces is not None:
-            return pieces
-        trace, outcome = self._forward(encoded)
-        if isinstance(outcome, OutOfMemory) and len(batch) == 1 and trace.longest <= self.proved:
-            trace, outcome = self._once_more(encoded)
-        self._account(batch, trace, outcome)
+            self._formed += reversed(pieces)
+            return
+        started = self.clock()
+        if self.running_since is None:
+            self.running_since = started
+        flight = Flight(batch, encoded, launch(self.model, encoded), started)
+        self._flying.append(flight)
+        if isinstance(flight.pending, XinferError):
+            self._land_all()  # what to do about it is best known before anything else is launched
+
+    def _land_all(self) -> None:
+        while self._flying:
+            self._land()
+
+    def _land(self) -> None:
+        """Wait for the oldest batch in flight and settle its rows; what must be tried again is formed anew, in smaller pieces."""
+        flight = self._flying.popleft()
+        trace, outcome = self._landed(flight)
+        if isinstance(outcome, OutOfMemory) and len(flight.batch) == 1 and trace.longest <= self.proved:
+            trace, outcome = self._once_more(flight.encoded)
+        self._account(flight.batch, trace, outcome)
         if not isinstance(outcome, XinferError):
-            for (shard, row), value in zip(batch, outcome, strict=True):
+            for (shard, row), value in zip(flight.batch, outcome, strict=True):
                 shard.settle(row, value if np.isfinite(value).all() else EngineError("The model gave a number that is not finite."))
-            return []
-        if isinstance(outcome, OutOfMemory):
+        elif outcome.details.get("fatal"):
+            self._break(outcome)
+        else:
+            self._formed += reversed(self._recover(flight, trace, outcome))
+
+    def _recover(self, flight: Flight, trace: BatchTrace, failure: XinferError) -> list[list[Row]]:
+        """What to run instead of a batch that failed; an item that failed alone has its error."""
+        if isinstance(failure, OutOfMemory):
             self._release()
             self.budget = self.budget.after_oom(trace.padded_tokens, trace.longest)
-        elif outcome.details.get("fatal"):
-            self.broken = outcome
-            return []
+        batch = flight.batch
         if len(batch) == 1:
-            for shard, row in batch:
-                shard.settle(row, outcome)
+            batch[0][0].settle(batch[0][1], failure)
             return []
         middle = math.ceil(len(batch) / 2)
-        if not isinstance(outcome, OutOfMemory):
-            return [batch[:middle], batch[middle:]]
-        smaller = _parts(batch, [item.tokens for item in encoded], self.budget.tokens)
-        return smaller if len(smaller) > 1 else [batch[:middle], batch[middle:]]
+        halves = [batch[:middle], batch[middle:]]
+        if not isinstance(failure, OutOfMemory):
+            return halves
+        smaller = _parts(batch, [item.tokens for item in flight.encoded], self.budget.tokens)
+        return smaller if len(smaller) > 1 else halves
 
-    def _once_more(self, encoded: Sequence[Encoded]) -> tuple[BatchTrace, npt.NDArray[np.float32] | XinferError]:
+    def _break(self, failure: XinferError) -> None:
+        self.broken = failure
+        self.forget()
+
+    def _once_more(self, encoded: list[Encoded]) -> tuple[BatchTrace, Values | XinferError]:
         """A single item that did not fit, though one as long has run: not the item is too large, the process has no room left.
 
         Another replica, or a new process, has: the item is not failed here.
         """
+        self._land_all()
         self._release()
-        trace, outcome = self._forward(encoded)
+        self.running_since = started = self.clock()
+        trace, outcome = self._landed(Flight([], encoded, launch(self.model, encoded), started))
         return trace, self._no_room(trace.longest) if isinstance(outcome, OutOfMemory) else outcome
 
     def _no_room(self, longest: int) -> EngineError:
@@ -141,7 +197,7 @@ class BatchRunner:
         if most >= len(batch):
             return None
         if most == 0 and longest <= self.proved:
-            self.broken = self._no_room(longest)
+            self._break(self._no_room(longest))
             return []
         if most == 0 and self.memory is not None:
             alone = max(range(len(batch)), key=lengths.__getitem__)
@@ -151,18 +207,20 @@ class BatchRunner:
         order = sorted(range(len(batch)), key=lambda place: -lengths[place])
         return [[batch[place] for place in order[start : start + most]] for start in range(0, len(order), most)]
 
-    def _forward(self, encoded: Sequence[Encoded]) -> tuple[BatchTrace, npt.NDArray[np.float32] | XinferError]:
-        longest = max(item.tokens for item in encoded)
-        self.running_since = started = self.clock()
-        outcome = attempt(self.model, encoded)
-        seconds = self.clock() - started
+    def _landed(self, flight: Flight) -> tuple[BatchTrace, Values | XinferError]:
+        """The outcome of a batch. The device has worked on it since its launch, or since the batch before it landed."""
+        count, longest = len(flight.encoded), flight.longest
+        outcome = land(flight.pending, count)
+        now = self.clock()
+        seconds = now - max(flight.launched, self._landed_at)
+        self._landed_at = now
         if self.memory is not None:
-            self.memory.ran(len(encoded), longest)
-        self.running_since = None
+            self.memory.ran(count, longest)
+        self.running_since = now if self._flying else None
         self.tally.busy_seconds += seconds
-        return BatchTrace(len(encoded), longest, longest * len(encoded), sum(item.tokens for item in encoded), seconds), outcome
+        return BatchTrace(count, longest, longest * count, sum(item.tokens for item in flight.encoded), seconds), outcome
 
-    def _account(self, batch: Sequence[Row], trace: BatchTrace, outcome: npt.NDArray[np.float32] | XinferError) -> None:
+    def _account(self, batch: Sequence[Row], trace: BatchTrace, outcome: Values | XinferError) -> None:
         """Count a pass; one that failed has cost its shards time, and is no batch."""
         shards = {id(shard): shard for shard, _ in batch}.values()
         now = self.clock()
@@ -178,27 +236,6 @@ class BatchRunner:
         self.tally.ran(trace)
         for shard in shards:
             shard.batches.append(trace)
-
-
-def attempt(model: LoadedModel, encoded: Sequence[Encoded]) -> npt.NDArray[np.float32] | XinferError:
-    """One forward pass, its failure as a value: an error on its way up would keep the failed batch in memory."""
-    try:
-        values = model.forward(encoded)
-    except XinferError as error:
-        return error.with_traceback(None)
-    # The border of the replica: an engine is other people's code.
-    except Exception as error:  # noqa: BLE001
-        return EngineError(f"The model failed on the batch: {type(error).__name__}: {error}")
-    if len(values) != len(encoded):
-        return EngineError(f"The engine gave {len(values)} values for a batch of {len(encoded)}.")
-    return values
-
-
-def required(model: LoadedModel, encoded: Sequence[Encoded]) -> None:
-    """A forward pass that must go through, for measuring. Raises what ``attempt`` returns."""
-    outcome = attempt(model, encoded)
-    if isinstance(outcome, XinferError):
-        raise outcome
 
 
 def _parts(batch: list[Row], lengths: Sequence[int], budget: int) -> list[list[Row]]:

@@ -76,6 +76,7 @@ def test_environment_of_cpu_slots_has_their_threads_and_no_gpu(four_cores: None)
     assert env["CUDA_VISIBLE_DEVICES"] == first
     assert env["XINFER_DEVICE_KIND"] == "cpu"
     assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == "2"
+    assert (env["TOKENIZERS_PARALLELISM"], env["RAYON_NUM_THREADS"]) == ("false", "2")
     assert "PYTORCH_ALLOC_CONF" not in env
     assert inventory_.environment([first, second])["OMP_NUM_THREADS"] == "4"
 

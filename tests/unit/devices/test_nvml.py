@@ -134,7 +134,7 @@ def test_environment_of_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert env["XINFER_DEVICE_KIND"] == "gpu"
     assert env["PYTORCH_CUDA_ALLOC_CONF"] == env["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
-    assert env["TOKENIZERS_PARALLELISM"] == "false"
+    assert (env["TOKENIZERS_PARALLELISM"], env["RAYON_NUM_THREADS"]) == ("true", env["OMP_NUM_THREADS"])
     assert int(env["OMP_NUM_THREADS"]) >= 2
 
 

@@ -39,9 +39,10 @@ def shard_of(model: FakeModel, texts: list[str]) -> Shard:
     return shard
 
 
-def run(runner: BatchRunner, *shards: Shard) -> int:
-    rows = [(shard, row) for shard in shards for row in range(len(shard.items))]
-    return sum(1 for _ in runner.run(rows))
+def run(runner: BatchRunner, *shards: Shard) -> None:
+    runner.add([(shard, row) for shard in shards for row in range(len(shard.items))])
+    while runner.working:
+        runner.step()
 
 
 def assert_right(shard: Shard, texts: list[str], failed: Sequence[int] = ()) -> None:
