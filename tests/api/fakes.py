@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.support.nouns import deployment, replica, slot, snapshot, worker
-from xinfer.actors.messages import ReplicaStats, WorkerUsage
+from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
@@ -146,6 +146,8 @@ class FakeControl:
         self.state = state
         self.launched: list[LaunchRequest] = []
         self.placements: list[Placement] = []
+        self.scaled: list[tuple[ModelUid, int]] = []
+        self.moved: list[ReplicaId] = []
         self.down: XinferError | None = None
         self.ready: list[bool | XinferError] = []
         self.block: asyncio.Event | None = None
@@ -228,6 +230,19 @@ class FakeControl:
         left = {k: v for k, v in self.state.replicas.items() if k != replica_id}
         self.state = replace(self.state, replicas=left)
         return sum(r.model_uid == model_uid for r in left.values())
+
+    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
+        """Notes the count."""
+        self._has(model_uid)
+        self.scaled.append((model_uid, replicas))
+        return Scaled(replicas, (ReplicaId(f"{model_uid}-9"),), ())
+
+    async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
+        """A new replica on device 3."""
+        self._has(model_uid)
+        self.moved.append(replica_id)
+        (new,) = await self.add_replicas(model_uid, placement)
+        return new
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Of the first reranker."""

@@ -221,3 +221,43 @@ async def test_progress_and_ready(api: Api) -> None:
     assert (await api.http.get("/v1/models/ce/ready?timeout=1")).json()["ready"] is True
     bad = await api.http.get("/v1/models/ce/ready?timeout=soon")
     assert (bad.status_code, bad.json()["detail"]) == (400, "timeout must be a number, not 'soon'.")
+
+
+async def test_scaling_says_what_it_came_to(api: Api) -> None:
+    reply = await api.http.post("/v1/models/ce/scale", json={"replica": 3})
+    assert reply.json() == {"model_uid": "ce", "replica": 3, "added": ["ce-9"], "removed": []}
+    assert api.control.scaled == [("ce", 3)]
+    assert (await api.http.post("/v1/models/nobody/scale", json={"replica": 3})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"replica": 0}, "replica must be at least 1, not 0."),
+        ({"replica": True}, "replica must be a whole number, not true."),
+        ({"replica": 10_001}, "replica must be between 1 and 10000, not 10001."),
+        ({}, "replica is required."),
+        ({"replica": 2, "slots": ["x"]}, "slots is not a known field; known are replica."),
+    ],
+)
+async def test_scalings_that_are_refused(api: Api, body: Any, sentence: str) -> None:
+    reply = await api.http.post("/v1/models/ce/scale", json=body)
+    assert (reply.status_code, reply.json()["detail"]) == (400, sentence)
+    assert not api.control.scaled
+
+
+@pytest.mark.parametrize("name", ["1", "ce-1"])
+async def test_moving_by_number_or_id(api: Api, name: str) -> None:
+    reply = await api.http.post(f"/v1/models/ce/replicas/{name}/move", json={"slots": ["10.0.0.1:24002@3"]})
+    wanted = {"replica_id": 2, "replica_model_uid": "ce-2", "worker_address": "10.0.0.1:24002", "slot": "10.0.0.1:24002@3", "moved": "ce-1"}
+    assert reply.json() == wanted
+    assert api.control.moved == ["ce-1"]
+    assert api.control.placements[0].slots == ["10.0.0.1:24002@3"]
+
+
+async def test_moves_that_are_refused(api: Api) -> None:
+    unknown = await api.http.post("/v1/models/ce/replicas/7/move", json={})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "replica_not_found")
+    misspelt = await api.http.post("/v1/models/ce/replicas/1/move", json={"slot": "10.0.0.1@3"})
+    assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "slot")
+    assert not api.control.moved

@@ -21,10 +21,12 @@ from xinfer.control.effects import Effect, StopReplica
 from xinfer.control.events import (
     Event,
     LaunchRequested,
+    MoveRequested,
     ReplicaEnded,
     ReplicaRefused,
     ReplicaRemoved,
     ReplicasAdded,
+    ScaledDown,
     StopRequested,
     Tick,
     WorkerBeat,
@@ -310,6 +312,14 @@ class FakeCluster:
         known = self.snapshot.replicas.get(replica)
         self.ask(ReplicaRemoved(known.model_uid if known else self._some_model(), replica))
 
+    def scale_down(self) -> None:
+        self.ask(ScaledDown(self._some_model(), self.dice.randint(1, 3)))
+
+    def move(self) -> None:
+        replica = self.dice.choice([*self.snapshot.replicas, ReplicaId("none-0")])
+        known = self.snapshot.replicas.get(replica)
+        self.ask(MoveRequested(known.model_uid if known else self._some_model(), replica, self._demand()))
+
     def stray_news(self) -> None:
         """Something from long ago, or of nobody."""
         known = self.dice.choice([None, *self.snapshot.replicas.values()])
@@ -318,8 +328,20 @@ class FakeCluster:
 
     def hurt(self) -> None:
         """One random thing happens."""
-        actions = [self.kill_replica, self.kill_worker, self.cut_link, self.launch, self.stop, self.add, self.remove, self.stray_news]
-        self.dice.choices([*actions, self.kill_supervisor if self.supervisor_up else self.launch], [6, 2, 2, 7, 1.5, 3, 2, 2, 1])[0]()
+        actions: list[tuple[Callable[[], None], float]] = [
+            (self.kill_replica, 6),
+            (self.kill_worker, 2),
+            (self.cut_link, 2),
+            (self.launch, 7),
+            (self.stop, 1.5),
+            (self.add, 3),
+            (self.remove, 1.5),
+            (self.scale_down, 1),
+            (self.move, 3),
+            (self.stray_news, 2),
+            (self.kill_supervisor if self.supervisor_up else self.launch, 1),
+        ]
+        self.dice.choices([act for act, _ in actions], [weight for _, weight in actions])[0]()
 
     def calm(self) -> None:
         """Faults stop: everything is repaired, nothing is lost any more."""

@@ -51,6 +51,7 @@ class Invariants:
             self._places(after)
             self._dtypes(before, after)
             self._deployments(after)
+            self._moves(after)
         for key, worker in after.workers.items():
             known = before.workers.get(key)
             if known is None or known.epoch != worker.epoch:
@@ -165,6 +166,16 @@ class Invariants:
                 self._fail(f"{uid} has neither replicas nor a wish for any")
             if len(deployment.demands) != len(deployment.ordinals) or len(set(deployment.ordinals)) != len(deployment.ordinals):
                 self._fail(f"{uid} has ordinals {deployment.ordinals} for {len(deployment.demands)} demands")
+
+    def _moves(self, after: Snapshot) -> None:
+        """Both ends are wanted, nobody is in two moves, and a move is over once its successor is ready."""
+        for uid, deployment in after.deployments.items():
+            ends = [*deployment.moves, *deployment.moves.values()]
+            if len(set(ends)) != len(ends) or not set(ends) <= set(deployment.ordinals):
+                self._fail(f"{uid} has moves {deployment.moves} and replicas {deployment.ordinals}")
+            ready = {r.ordinal for r in after.replicas.values() if r.model_uid == uid and r.phase is Phase.READY}
+            if not after.expected and ready & set(deployment.moves.values()):
+                self._fail(f"{uid} has moves {deployment.moves} though {ready} are ready")
 
     def _routes(self, before: Snapshot, after: Snapshot) -> None:
         shown = route_table(after).models

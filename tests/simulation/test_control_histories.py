@@ -57,8 +57,13 @@ def _gave_up(replica: Replica) -> bool:
 
 def _cannot_be_placed(cluster: FakeCluster, replica: Replica) -> bool:
     """It waits, says why, and the planner agrees that there is no room."""
-    deployment = cluster.snapshot.deployments[replica.model_uid]
-    if replica.phase not in {Phase.QUEUED, Phase.BACKOFF} or not replica.error or replica.retry_at > cluster.now + 10.0:
+    deployment = cluster.snapshot.deployments.get(replica.model_uid)
+    if (
+        deployment is None
+        or replica.phase not in {Phase.QUEUED, Phase.BACKOFF}
+        or not replica.error
+        or replica.retry_at > cluster.now + 10.0
+    ):
         return False
     return isinstance(plan_launch(cluster.snapshot, deployment, [replica.ordinal]), NoFitting)
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
+from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.worker import Worker
+from xinfer.control.lifecycle import replica_id
 from xinfer.serving.histogram import Distribution
 
 SUPERVISOR_UID = "supervisor"
@@ -57,6 +59,26 @@ class Beat:
     epoch: Epoch
     free_bytes: Mapping[DeviceUuid, int] = field(default_factory=dict)
     running: tuple[tuple[ReplicaId, Epoch], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """What a change of a deployment came to.
+
+    Attributes:
+        replicas: wanted from now on.
+    """
+
+    replicas: int
+    added: tuple[ReplicaId, ...] = ()
+    removed: tuple[ReplicaId, ...] = ()
+
+    @classmethod
+    def between(cls, before: Deployment, after: Deployment) -> Scaled:
+        """The difference of two states of one deployment."""
+        added = tuple(replica_id(after.uid, ordinal) for ordinal in after.ordinals if ordinal not in before.ordinals)
+        removed = tuple(replica_id(before.uid, ordinal) for ordinal in before.ordinals if ordinal not in after.ordinals)
+        return cls(after.wanted, added, removed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from xinfer.actors.messages import (
     Loaded,
     LoadProgress,
     ReplicaStats,
+    Scaled,
     Stock,
     Welcome,
     WorkerUsage,
@@ -230,6 +231,14 @@ class SupervisorRef:
     async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
         """Remove one replica; returns how many are left. Raises ModelNotFound, ReplicaNotFound."""
         return await self._call("remove_replica", model_uid, replica_id)  # type: ignore[no-any-return]
+
+    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
+        """Have so many replicas. Raises ModelNotFound, InvalidRequest, NoFit."""
+        return await self._call("scale", model_uid, replicas)  # type: ignore[no-any-return]
+
+    async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
+        """Start the replica that takes another's place; its id. Raises ModelNotFound, ReplicaNotFound, InvalidRequest, NoFit."""
+        return await self._call("move", model_uid, replica_id, placement)  # type: ignore[no-any-return]
 
     async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
         """True once every replica is READY, False after ``wait`` seconds. Raises ModelNotFound, LaunchFailed and kin."""

@@ -11,34 +11,37 @@ import xoscar as xo
 
 from xinfer.actors.effects import EffectRunner
 from xinfer.actors.keeping import Keeper
-from xinfer.actors.messages import Beat, Hello, Welcome, WorkerUsage
+from xinfer.actors.messages import Beat, Hello, Scaled, Welcome, WorkerUsage
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
-from xinfer.cluster.replica import Phase
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
+from xinfer.control.demands import compile_addition, compile_growth, compile_move
 from xinfer.control.events import (
     Event,
     LaunchRequested,
+    MoveRequested,
     ReplicaReady,
     ReplicaRemoved,
     ReplicasAdded,
+    ScaledDown,
     StopRequested,
     Tick,
     WorkerBeat,
     WorkerGone,
     WorkerJoined,
 )
-from xinfer.control.launch import compile_addition, compile_launch
+from xinfer.control.launch import compile_launch
 from xinfer.control.liveness import must_rejoin
+from xinfer.control.readiness import is_ready, is_settled
 from xinfer.control.step import step
 from xinfer.engines import registry
-from xinfer.errors import LaunchFailed, ModelNotFound, ReplicaNotFound, StaleEpoch, StoreError
+from xinfer.errors import ModelNotFound, StaleEpoch, StoreError
 from xinfer.placement.describe import plan_reply
 from xinfer.placement.plan import plan_launch
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
@@ -239,39 +242,36 @@ class SupervisorActor(xo.StatelessActor):
     async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
         """Remove one replica; returns how many stay desired. Raises ModelNotFound, ReplicaNotFound."""
         self._deployment(model_uid)
-        replica = self._snapshot.replicas.get(replica_id)
-        if replica is None or replica.model_uid != model_uid:
-            known = ", ".join(sorted(r.id for r in self._snapshot.replicas.values() if r.model_uid == model_uid))
-            raise ReplicaNotFound(f"Model {model_uid} has no replica {replica_id}; it has {known}.", param="replica_id")
         self.apply(ReplicaRemoved(model_uid, replica_id))
         left = self._snapshot.deployments.get(model_uid)
-        return 0 if left is None else len(left.demands)
+        return 0 if left is None else left.wanted
 
-    async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
-        """True once every replica is READY; False after ``wait`` seconds.
+    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
+        """Have so many replicas; returns when they are placed, or leaving. Raises ModelNotFound, InvalidRequest, NoFit."""
+        await self._settle()
+        before = self._deployment(model_uid)
+        more = replicas - before.wanted
+        self.apply(ReplicasAdded(model_uid, compile_growth(before, more)) if more > 0 else ScaledDown(model_uid, replicas))
+        return Scaled.between(before, self._deployment(model_uid))
+
+    async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
+        """Start a replica that takes another's place once it is ready; returns its id.
 
         Raises:
-            ModelNotFound: there is none, or it was stopped meanwhile; LaunchFailed: a replica has given up, with its reason.
+            ModelNotFound, ReplicaNotFound, InvalidPlacement, InvalidRequest, NoFit.
         """
-        self._deployment(model_uid)
-        await self._until(lambda: self._settled(model_uid), wait)
-        deployment = self._snapshot.deployments.get(model_uid)
-        if deployment is None or not deployment.demands:
-            raise ModelNotFound(f"Model {model_uid} was stopped before it was ready.", param="model_uid")
-        mine = [r for r in self._snapshot.replicas.values() if r.model_uid == model_uid]
-        failed = next((r for r in mine if r.phase is Phase.FAILED), None)
-        if failed is not None:
-            raise LaunchFailed(
-                f"Replica {failed.id} failed: {failed.error}", cause=failed.error_code, replica_id=failed.id, stderr_tail=failed.stderr_tail
-            )
-        return sum(r.phase is Phase.READY for r in mine) >= len(deployment.demands)
+        await self._settle()
+        deployment = self._deployment(model_uid)
+        demand = compile_move(deployment, replica_id, placement, self._snapshot)
+        self.apply(MoveRequested(model_uid, replica_id, demand))
+        (successor,) = Scaled.between(deployment, self._deployment(model_uid)).added
+        return successor
 
-    def _settled(self, model_uid: ModelUid) -> bool:
-        deployment = self._snapshot.deployments.get(model_uid)
-        if deployment is None:
-            return True
-        phases = [r.phase for r in self._snapshot.replicas.values() if r.model_uid == model_uid]
-        return Phase.FAILED in phases or sum(p is Phase.READY for p in phases) >= len(deployment.demands)
+    async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
+        """True once every replica is READY; False after ``wait`` seconds. Raises as ``control.readiness.is_ready``."""
+        self._deployment(model_uid)
+        await self._until(lambda: is_settled(self._snapshot, model_uid), wait)
+        return is_ready(self._snapshot, model_uid)
 
     def _deployment(self, model_uid: ModelUid) -> Deployment:
         deployment = self._snapshot.deployments.get(model_uid)

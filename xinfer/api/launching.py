@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from xinfer.api.limits import parse
 from xinfer.errors import InvalidPlacement, InvalidRequest
+from xinfer.placement.compile import MAX_REPLICAS
 from xinfer.schemas.launch import LaunchRequest, Placement
-from xinfer.schemas.models import AddReplicasRequest
+from xinfer.schemas.models import AddReplicasRequest, ScaleRequest
 
 NEAR = 0.75
 """From this similarity (difflib) on, an unknown field is taken for a misspelt known one."""
@@ -60,6 +61,20 @@ def placement(data: Any) -> Placement:
     if request.model_engine:
         raise InvalidRequest("model_engine must be left out: all replicas of a model run on the same engine.", param="model_engine")
     return request.placement()
+
+
+def replica_count(data: Any) -> int:
+    """The body of a scaling.
+
+    Raises:
+        InvalidRequest, InvalidPlacement: naming the field.
+    """
+    if isinstance(data, dict):
+        _check_counts(data)
+    count = parse(ScaleRequest, data).replica
+    if count > MAX_REPLICAS:
+        raise InvalidPlacement(f"replica must be between 1 and {MAX_REPLICAS}, not {count}.", param="replica")
+    return count
 
 
 def refuse_misspelt(extra: Mapping[str, Any], model: type[BaseModel]) -> None:

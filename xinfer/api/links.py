@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from xinfer.actors.messages import ReplicaStats, WorkerUsage
+from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import Address, ModelUid, ReplicaId
@@ -159,6 +159,14 @@ class SupervisorControl:
     async def remove_replica(self, model_uid: ModelUid, replica_id: ReplicaId) -> int:
         """Remove one replica."""
         return await self._supervisor.remove_replica(model_uid, replica_id)
+
+    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
+        """Have so many replicas."""
+        return await self._supervisor.scale(model_uid, replicas)
+
+    async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
+        """Start the replica that takes another's place."""
+        return await self._supervisor.move(model_uid, replica_id, placement)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

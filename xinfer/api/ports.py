@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.metrics_core import Metric
 
-from xinfer.actors.messages import ReplicaStats, WorkerUsage
+from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.routes import RouteTable
@@ -115,6 +115,20 @@ class Control(Protocol):
 
         Raises:
             ModelNotFound, ReplicaNotFound.
+        """
+
+    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
+        """Have so many replicas; returns when they are placed, or leaving.
+
+        Raises:
+            ModelNotFound, NoFit.
+        """
+
+    async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
+        """Start a replica that takes another's place once it is ready; returns its id.
+
+        Raises:
+            ModelNotFound, ReplicaNotFound, InvalidPlacement, NoFit.
         """
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:

@@ -20,6 +20,7 @@ from xinfer.schemas.models import (
     FileProgress,
     InstanceEntry,
     ModelEntry,
+    MoveReply,
     ProgressReply,
     ReplicaEntry,
     ReplicaProgress,
@@ -87,7 +88,7 @@ def models(snapshot: Snapshot) -> list[ModelEntry]:
 
 def model(snapshot: Snapshot, deployment: Deployment, replicas: Sequence[Replica]) -> ModelEntry:
     """GET /v1/models/{uid}."""
-    entry = _entry(deployment.uid, deployment.spec, deployment.created_at, len(deployment.demands))
+    entry = _entry(deployment.uid, deployment.spec, deployment.created_at, deployment.wanted)
     dtype = dtype_of(deployment.spec, bool(deployment.dtype_open))
     workers = {r.slot.worker_id for r in replicas if r.slot is not None}
     addresses = sorted(str(snapshot.workers[w].address) for w in workers if w in snapshot.workers)
@@ -289,10 +290,19 @@ def _progress(snapshot: Snapshot, it: Replica) -> ReplicaProgress:
 
 def added(snapshot: Snapshot, ids: Sequence[ReplicaId]) -> AddReplicasReply:
     """POST /v1/models/{uid}/replicas: one at top level, several in a list."""
-    new = [snapshot.replicas[i] for i in ids if i in snapshot.replicas]
-    entries = []
-    for it in new:
-        worker = snapshot.workers.get(it.slot.worker_id) if it.slot else None
-        entries.append(AddedReplica(replica_id=it.ordinal, replica_model_uid=it.id, worker_address=worker.address if worker else ""))
+    entries = [_added(snapshot, snapshot.replicas[i]) for i in ids if i in snapshot.replicas]
     single = entries[0].model_dump() if len(entries) == 1 else {}
     return AddReplicasReply(replica=len(ids), replicas=entries, **single)
+
+
+def moved(snapshot: Snapshot, old: ReplicaId, new: ReplicaId) -> MoveReply:
+    """POST /v1/models/{uid}/replicas/{id}/move. Raises ReplicaNotFound: the new one is gone already."""
+    it = snapshot.replicas.get(new)
+    if it is None:
+        raise ReplicaNotFound(f"Replica {new}, which was to take the place of {old}, was removed.", param="replica_id")
+    return MoveReply(**_added(snapshot, it).model_dump(), slot=slot_text(it.slot, snapshot.workers) if it.slot else "", moved=old)
+
+
+def _added(snapshot: Snapshot, it: Replica) -> AddedReplica:
+    worker = snapshot.workers.get(it.slot.worker_id) if it.slot else None
+    return AddedReplica(replica_id=it.ordinal, replica_model_uid=it.id, worker_address=worker.address if worker else "")

@@ -85,6 +85,14 @@ class Server:
         """Stop a model."""
         self._client.stop(uid)
 
+    def scale(self, uid: str, replica: int) -> Row:
+        """``ScaleReply``."""
+        return plain(self._client.scale(uid, replica))
+
+    def move(self, uid: str, replica: str, slot: str | None, worker_ip: str | None) -> Row:
+        """``MoveReply``."""
+        return plain(self._client.move(uid, replica, slot, worker_ip=worker_ip))
+
     def registrations(self, model_type: str) -> list[Row]:
         """Families of one type, with details."""
         return [dict(entry) for entry in self._client.registrations(model_type, detailed=True)]

@@ -50,8 +50,13 @@ def launch(
         write(form, uid, server.replicas(uid), ready=not no_wait)
 
 
-def follow(server: connect.Server, uid: str, endpoint: str, pause: Callable[[float], None] = time.sleep) -> None:
-    """Show progress until every replica is ready.
+def follow(
+    server: connect.Server, uid: str, endpoint: str, pause: Callable[[float], None] = time.sleep, leaving: str | None = None
+) -> None:
+    """Show progress until every replica is ready, and none is on its way out any more.
+
+    Args:
+        leaving: id of a replica that is to go, so that no failure of its own ends the wait.
 
     Raises:
         LaunchFailed: a replica gave up; the sentence is its reason.
@@ -63,7 +68,7 @@ def follow(server: connect.Server, uid: str, endpoint: str, pause: Callable[[flo
                 reply = server.progress(uid)
                 replicas = reply["replicas"]
                 watch.show(replicas)
-                failed = next((replica for replica in replicas if replica["stage"] == "failed"), None)
+                failed = next((r for r in replicas if r["stage"] == "failed" and r["replica_model_uid"] != leaving), None)
                 if failed is not None:
                     raise failure(uid, failed, endpoint)
                 if replicas and all(replica["stage"] == "ready" for replica in replicas):

@@ -15,6 +15,8 @@ COMMANDS = {
     "list": Command("Models", "xinfer.cli.models:list_models", "List running models."),
     "ps": Command("Models", "xinfer.cli.models:ps", "List replicas: slot, device, phase, queue."),
     "show": Command("Models", "xinfer.cli.models:show", "Show one model and its replicas."),
+    "scale": Command("Models", "xinfer.cli.changes:scale", "Change how many replicas a model has."),
+    "move": Command("Models", "xinfer.cli.changes:move", "Move a replica to another slot while it serves."),
     "stop": Command("Models", "xinfer.cli.models:stop", "Stop a model."),
     "terminate": Command("Models", "xinfer.cli.models:stop", "Stop a model.", hidden=True),
     "registrations": Command("Models", "xinfer.cli.models:registrations", "List the models that can be launched by name."),

@@ -20,8 +20,10 @@ from xinfer.schemas.models import (
     InstanceEntry,
     ModelEntry,
     ModelList,
+    MoveReply,
     ProgressReply,
     ReplicaEntry,
+    ScaleReply,
 )
 from xinfer.schemas.rerank import RerankReply
 
@@ -236,6 +238,25 @@ def _added(reply: Any) -> list[AddedReplica]:
 def remove_replica(model_uid: str, replica_id: int | str) -> Call[int]:
     """Remove one replica, by number or id; how many remain."""
     return Call("DELETE", _path(model_uid, "replicas", str(replica_id)), lambda r: int(r["remaining_replicas"]), repeatable=False)
+
+
+def scale(model_uid: str, replica: int) -> Call[ScaleReply]:
+    """Have so many replicas; returns when new ones are placed, not when they are ready."""
+    return Call("POST", _path(model_uid, "scale"), _model_of(ScaleReply), json={"replica": replica})
+
+
+def move(
+    model_uid: str,
+    replica_id: int | str,
+    slot: str | None = None,
+    *,
+    gpu_idx: Sequence[int] | None = None,
+    worker_ip: str | None = None,
+) -> Call[MoveReply]:
+    """Move one replica, by number or id, to a slot such as ``ADDR@0``, or to any other; the old one serves until the new one is ready."""
+    given = _given(slots=[slot] if slot else None, gpu_idx=gpu_idx and list(gpu_idx), worker_ip=worker_ip)
+    body = Placement.model_validate(given).model_dump(exclude_none=True)
+    return Call("POST", _path(model_uid, "replicas", str(replica_id), "move"), _model_of(MoveReply), json=body, repeatable=False)
 
 
 def registrations(model_type: str, detailed: bool = False) -> Call[list[dict[str, Any]]]:

@@ -43,6 +43,7 @@ class Deployment:
         ordinals: replica numbers, parallel to ``demands``; numbers are never used twice.
         dtype_open: what the first replica that loads chooses among, the one that ``spec`` has for now first; empty = decided.
         dtype_why: how the dtype was chosen, for people: ``measured 1.7× float32``.
+        moves: ordinals of replicas that are to go, each with the ordinal of the one that takes its place once it is ready.
     """
 
     uid: ModelUid
@@ -54,3 +55,9 @@ class Deployment:
     next_ordinal: int = 0
     dtype_open: tuple[Dtype, ...] = ()
     dtype_why: str = ""
+    moves: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> int:
+        """Replicas that were asked for: one that moves counts once."""
+        return len(self.ordinals) - len(self.moves)

@@ -139,6 +139,12 @@ class Draft:
         self._deployments.pop(uid, None)
         self._changed_models.add(uid)
 
+    def moving(self) -> list[ModelUid]:
+        """Deployments with moves that this step may have brought to an end: those it touched, all when time passed or settling ended."""
+        every = self.ticked_at != self.before.ticked_at or self.expected != self.before.expected
+        touched = self.deployments if every else self._changed_models
+        return [uid for uid in touched if uid in self.deployments and self.deployments[uid].moves]
+
     # --- the whole ---
 
     @property

@@ -82,6 +82,23 @@ class ReplicaRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaledDown:
+    """No more than so many replicas of a deployment are wanted, at least one."""
+
+    model_uid: ModelUid
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequested:
+    """One replica is wanted elsewhere: another is started as ``demand`` says, and takes its place once it is ready."""
+
+    model_uid: ModelUid
+    replica_id: ReplicaId
+    demand: Demand
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaProgressed:
     """A start has come further."""
 
@@ -164,6 +181,8 @@ Event = (
     | StopRequested
     | ReplicasAdded
     | ReplicaRemoved
+    | ScaledDown
+    | MoveRequested
     | ReplicaProgressed
     | ReplicaReady
     | ReplicaEnded

@@ -12,17 +12,18 @@ from xinfer.catalog.files import ModelFiles
 from xinfer.catalog.find import resolve
 from xinfer.catalog.query import ModelQuery
 from xinfer.catalog.spec import ModelSpec
-from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.device import Device, DeviceKind
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate, parse_bytes
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker, WorkerState
+from xinfer.control.demands import demand_of
 from xinfer.control.dtypes import Remembered, choice
 from xinfer.control.launches import check_free
 from xinfer.errors import InvalidRequest
 from xinfer.placement.compile import PinnedDemand, compile_pins
-from xinfer.schemas.launch import LaunchRequest, Placement
+from xinfer.schemas.launch import LaunchRequest
 
 UNKNOWN_ENGINE_BYTES = 600 * 1024**2
 """Base memory of an engine that has not said: torch on the CPU, the largest there is."""
@@ -81,7 +82,7 @@ def compile_launch(
     size = parse_bytes(request.memory) if request.memory is not None else None
     base = (base_bytes or {}).get(spec.engine, UNKNOWN_ENGINE_BYTES)
     demands = tuple(
-        _demand(place, _bytes(place, spec, base, workers, figures) if size is None else size, size is not None) for place in places
+        demand_of(place, _bytes(place, spec, base, workers, figures) if size is None else size, size is not None) for place in places
     )
     return Deployment(
         uid=uid,
@@ -94,17 +95,6 @@ def compile_launch(
         dtype_open=dtype.open,
         dtype_why=dtype.why,
     )
-
-
-def compile_addition(deployment: Deployment, placement: Placement, snapshot: Snapshot) -> tuple[Demand, ...]:
-    """Demands of further replicas; they need what the present ones need.
-
-    Raises:
-        InvalidPlacement: as ``placement.compile.compile_pins``.
-    """
-    workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
-    most = max(deployment.demands, key=lambda demand: demand.bytes_per_device, default=Demand(0))
-    return tuple(_demand(place, most.bytes_per_device, most.fixed_bytes) for place in compile_pins(placement, workers))
 
 
 def _query(request: LaunchRequest) -> ModelQuery:
@@ -174,10 +164,6 @@ def _typed(name: str, value: Any, kind: type) -> Any:
             except ValueError:
                 pass
     raise InvalidRequest(f"{name} must be {_NAMES.get(kind, kind.__name__)}, not {str(value)[:80]!r}.", param=name)
-
-
-def _demand(place: PinnedDemand, size: int, fixed: bool) -> Demand:
-    return Demand(bytes_per_device=size, n_devices=place.n_devices, pin=place.pin, worker_id=place.worker_id, fixed_bytes=fixed)
 
 
 def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Worker], measured: Measured | None) -> int:

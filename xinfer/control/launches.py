@@ -1,4 +1,4 @@
-"""What people ask for: launch, stop, more replicas, fewer. These raise; news of workers and replicas never does."""
+"""What people ask for: launch and stop. These raise; news of workers and replicas never does."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import replace
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.draft import Draft
 from xinfer.control.dtypes import WAITS, undecided
-from xinfer.control.events import LaunchRequested, ReplicaRemoved, ReplicasAdded, StopRequested
+from xinfer.control.events import LaunchRequested, StopRequested
 from xinfer.control.lifecycle import replica_id
 from xinfer.control.reconcile import start
 from xinfer.control.replicas import let_go
 from xinfer.control.table import ReplicaTable
-from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, ReplicaNotFound, Unavailable
+from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, NoFit, Unavailable
 from xinfer.placement.plan import NoFitting, plan_launch
 
 
@@ -33,7 +34,7 @@ def launch(draft: Draft, event: LaunchRequested) -> None:
         raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
     check_free(draft.before, deployment.uid)
     draft.put_deployment(deployment)
-    _begin(draft, deployment, deployment.ordinals)
+    begin(draft, deployment, deployment.ordinals)
 
 
 def check_free(snapshot: Snapshot, uid: ModelUid) -> None:
@@ -53,80 +54,44 @@ def stop(draft: Draft, event: StopRequested) -> None:
     Raises:
         ModelNotFound: no such deployment.
     """
-    deployment = _deployment(draft, event.model_uid)
+    deployment = deployment_of(draft, event.model_uid)
     if not deployment.ordinals:
         return
-    draft.put_deployment(replace(deployment, demands=(), ordinals=()))
+    draft.put_deployment(replace(deployment, demands=(), ordinals=(), moves={}))
     for replica in list(draft.of_model(deployment.uid)):
         let_go(draft, replica)
     if not any(draft.of_model(deployment.uid)):
         draft.drop_deployment(deployment.uid)
 
 
-def add_replicas(draft: Draft, event: ReplicasAdded) -> None:
-    """More replicas, all or none, numbered on from the last.
-
-    Raises:
-        ModelNotFound: no such deployment, or it is stopping. NoFit, NoWorker, Unavailable: as for a launch.
-    """
-    deployment = _deployment(draft, event.model_uid)
-    if not deployment.ordinals:
-        raise ModelNotFound(f"Model {event.model_uid!r} is stopping: launch it again instead.", param="model_uid")
-    if not event.demands:
-        raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
-    first = max(deployment.next_ordinal, max(deployment.ordinals) + 1)
-    added = tuple(range(first, first + len(event.demands)))
-    after = replace(
-        deployment,
-        demands=(*deployment.demands, *event.demands),
-        ordinals=(*deployment.ordinals, *added),
-        next_ordinal=first + len(added),
-    )
-    draft.put_deployment(after)
-    _begin(draft, after, added)
-
-
-def remove_replica(draft: Draft, event: ReplicaRemoved) -> None:
-    """One replica less; the last one takes the deployment with it.
-
-    Raises:
-        ModelNotFound, ReplicaNotFound: nothing of that name, or it is on its way out already.
-    """
-    deployment = _deployment(draft, event.model_uid)
-    replica = draft.replica(event.replica_id)
-    if replica is None or replica.model_uid != deployment.uid or replica.ordinal not in deployment.ordinals:
-        there = ", ".join(replica_id(deployment.uid, ordinal) for ordinal in deployment.ordinals[:16]) or "none"
-        raise ReplicaNotFound(
-            f"Model {deployment.uid!r} has no replica {event.replica_id!r}, its replicas are: {there}.", param="replica_id"
-        )
-    if len(deployment.ordinals) == 1:
-        stop(draft, StopRequested(deployment.uid))
-        return
-    kept = [pair for pair in zip(deployment.ordinals, deployment.demands, strict=True) if pair[0] != replica.ordinal]
-    next_ordinal = max(deployment.next_ordinal, max(deployment.ordinals) + 1)
-    draft.put_deployment(
-        replace(deployment, ordinals=tuple(o for o, _ in kept), demands=tuple(d for _, d in kept), next_ordinal=next_ordinal)
-    )
-    let_go(draft, replica)
-
-
-def _deployment(draft: Draft, uid: ModelUid) -> Deployment:
+def deployment_of(draft: Draft, uid: ModelUid) -> Deployment:
+    """Raises ModelNotFound."""
     deployment = draft.deployments.get(uid)
     if deployment is None:
         raise ModelNotFound(f"No model {uid!r} is running.", param="model_uid")
     return deployment
 
 
-def _begin(draft: Draft, deployment: Deployment, ordinals: Collection[int]) -> None:
+def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsewhere: Slot | None = None) -> None:
+    """Place and start new replicas, all or none.
+
+    Args:
+        elsewhere: a slot that is none of theirs to take, and whose devices others go before.
+
+    Raises:
+        NoFit, NoWorker: no slot; Unavailable: the supervisor has just started.
+    """
     if draft.settling:
         left = max(1.0, draft.settle_until - draft.now)
         raise Unavailable(
             f"The supervisor has just started and waits for {len(draft.expected)} of its workers: try again in {left:.0f} s.",
             retry_after=left,
         )
-    plan = plan_launch(draft.before, deployment, ordinals)
+    plan = plan_launch(draft.before, deployment, ordinals, avoid=() if elsewhere is None else (elsewhere,))
     if isinstance(plan, NoFitting):
         raise plan.to_error()
+    if any(placed.slot == elsewhere for placed in plan.placements):
+        raise NoFit("No other slot has room; name one with slots to see why not, or make room.", param="slots")
     waits = undecided(draft, deployment)
     for placed in plan.placements:
         place = Replica(

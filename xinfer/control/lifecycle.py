@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.replica import Phase, Replica
+from xinfer.errors import ReplicaNotFound
 
 _ENDED_BADLY = frozenset({Phase.QUEUED, Phase.BACKOFF, Phase.FAILED})
 _UNWANTED = frozenset({Phase.STOPPING, Phase.STOPPED})
@@ -32,6 +34,12 @@ TABLE: Mapping[Phase, frozenset[Phase]] = {
 def replica_id(model_uid: str, ordinal: int) -> ReplicaId:
     """The id of one place in a deployment."""
     return ReplicaId(f"{model_uid}-{ordinal}")
+
+
+def no_such_replica(deployment: Deployment, wanted: str) -> ReplicaNotFound:
+    """The error that names the replicas that there are."""
+    there = ", ".join(replica_id(deployment.uid, ordinal) for ordinal in deployment.ordinals[:16]) or "none"
+    return ReplicaNotFound(f"Model {deployment.uid!r} has no replica {wanted!r}, its replicas are: {there}.", param="replica_id")
 
 
 def legal(before: Phase, after: Phase) -> bool:

@@ -13,7 +13,7 @@ from xinfer.cluster.worker import WorkerState
 from xinfer.control.draft import Desired, Draft
 from xinfer.control.dtypes import hold, undecided
 from xinfer.control.effects import StartReplica
-from xinfer.control.lifecycle import move
+from xinfer.control.lifecycle import move, replica_id
 from xinfer.placement.plan import NoFitting, Placed, plan_launch
 
 PLANS_PER_STEP = 4
@@ -37,7 +37,7 @@ def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | 
         if replica.retry_at > draft.now and not (wake and replica.phase is Phase.QUEUED):
             continue
         desired = draft.desired(replica)
-        if desired is None:
+        if desired is None or _has_moved(draft, replica, desired):
             continue
         if replica.model_uid in deciding or undecided(draft, desired.deployment):
             deciding.add(replica.model_uid)
@@ -79,6 +79,13 @@ def _candidates(draft: Draft, only: ReplicaId | None, model: ModelUid | None) ->
         return list(draft.unsettled() if model is None else draft.of_model(model))
     replica = draft.replica(only)
     return [] if replica is None else [replica]
+
+
+def _has_moved(draft: Draft, replica: Replica, desired: Desired) -> bool:
+    """Its successor is ready, so that it is about to be let go."""
+    new = desired.deployment.moves.get(replica.ordinal)
+    successor = None if new is None else draft.replica(replica_id(replica.model_uid, new))
+    return successor is not None and successor.phase is Phase.READY
 
 
 def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.control import events, launches, liveness, replicas, workers
+from xinfer.control import changes, events, launches, liveness, replicas, workers
 from xinfer.control.draft import Draft
 from xinfer.control.effects import Effect
 from xinfer.control.events import Event
@@ -16,8 +16,10 @@ from xinfer.settings import Timings
 HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {
     events.LaunchRequested: launches.launch,
     events.StopRequested: launches.stop,
-    events.ReplicasAdded: launches.add_replicas,
-    events.ReplicaRemoved: launches.remove_replica,
+    events.ReplicasAdded: changes.add_replicas,
+    events.ReplicaRemoved: changes.remove_replica,
+    events.ScaledDown: changes.scale_down,
+    events.MoveRequested: changes.move_replica,
     events.WorkerJoined: workers.joined,
     events.WorkerBeat: workers.beat,
     events.WorkerGone: workers.gone,
@@ -43,4 +45,5 @@ def step(snapshot: Snapshot, event: Event, now: float, timings: Timings) -> tupl
     """
     draft = Draft(snapshot, now, timings)
     HANDLERS[type(event)](draft, event)
+    changes.finish_moves(draft)
     return draft.finish()

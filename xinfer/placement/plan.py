@@ -84,6 +84,7 @@ def plan_launch(
     deployment: Deployment,
     ordinals: Collection[int] | None = None,
     *,
+    avoid: Collection[Slot] = (),
     strategy: Strategy = Strategy.SPREAD,
 ) -> Plan | NoFitting:
     """A slot for each of ``ordinals``; reads the snapshot, changes nothing.
@@ -91,6 +92,7 @@ def plan_launch(
     Args:
         ordinals: replicas to place anew: their own charges are left out, all others count as they stand.
             None = those that have never had a slot or wait for one.
+        avoid: slots that come last, beside those that each replica avoids already.
         strategy: what breaks ties between slots with equally many replicas of the model.
 
     Raises:
@@ -99,7 +101,7 @@ def plan_launch(
     own = {r.ordinal: r for r in snapshot.replicas.values() if r.model_uid == deployment.uid}
     demands = _demands(deployment, own, ordinals)
     without = frozenset(own[ordinal].id for ordinal, _ in demands if ordinal in own)
-    return _Planner(snapshot, deployment, usage(snapshot, without), strategy).plan(demands, own)
+    return _Planner(snapshot, deployment, usage(snapshot, without), strategy, tuple(avoid)).plan(demands, own)
 
 
 def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collection[int] | None) -> list[tuple[int, Demand]]:
@@ -115,10 +117,11 @@ def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collecti
 class _Planner:
     """State of one plan: the index being charged, and a ranking per shape."""
 
-    def __init__(self, snapshot: Snapshot, deployment: Deployment, index: Usage, strategy: Strategy) -> None:
+    def __init__(self, snapshot: Snapshot, deployment: Deployment, index: Usage, strategy: Strategy, avoid: tuple[Slot, ...]) -> None:
         self._workers = snapshot.workers
         self._deployment = deployment
         self._usage = index
+        self._avoid = avoid
         self._scorer = Scorer(index, deployment.uid, strategy)
         self._rankings: dict[tuple[Shape, WorkerId | None], Ranking] = {}
         self._refusals: dict[Slot, Refusal] = {}
@@ -137,7 +140,7 @@ class _Planner:
             if demand.pin is not None:
                 self._place_pin(ordinal, demand, demand.pin)
             else:
-                self._place_freely(ordinal, demand, own[ordinal].avoid if ordinal in own else ())
+                self._place_freely(ordinal, demand, (*self._avoid, *(own[ordinal].avoid if ordinal in own else ())))
         placements = self._placements()
         if not self._failures:
             return Plan(placements, tuple(self._refusals.values()))

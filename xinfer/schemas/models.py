@@ -197,6 +197,28 @@ class RemoveReplicaReply(Reply):
     remaining_replicas: int
 
 
+class ScaleRequest(Strict):
+    """POST /v1/models/{uid}/scale: how many replicas there are to be."""
+
+    replica: int
+
+
+class ScaleReply(Reply):
+    """What was started and what is let go, by full id; ``replica`` is what is wanted from now on."""
+
+    model_uid: str
+    replica: int
+    added: list[str] = Field(default_factory=list)
+    removed: list[str] = Field(default_factory=list)
+
+
+class MoveReply(AddedReplica):
+    """POST /v1/models/{uid}/replicas/{id}/move: the replica that takes the place of ``moved`` once it is ready."""
+
+    slot: str
+    moved: str
+
+
 class ReadyReply(Reply):
     """GET /v1/models/{uid}/ready."""
 

@@ -14,8 +14,9 @@ from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate
+from xinfer.control.demands import compile_addition
 from xinfer.control.events import LaunchRequested, WorkerJoined
-from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_addition, compile_launch
+from xinfer.control.launch import UNKNOWN_ENGINE_BYTES, compile_launch
 from xinfer.errors import AlreadyExists, InvalidPlacement, InvalidRequest, XinferError
 from xinfer.schemas.launch import LaunchRequest, Placement
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from xinfer.api import present
-from xinfer.api.launching import launch_request, placement
+from xinfer.api.launching import launch_request, placement, replica_count
 from xinfer.api.limits import read_json, service, unless_gone
 from xinfer.api.reply import ERRORS, body_of, json_reply
 from xinfer.cluster.ids import ModelUid
 from xinfer.errors import DeadlineExceeded, SupervisorUnreachable
 from xinfer.schemas.cluster import AbortReply
-from xinfer.schemas.launch import LaunchRequest
+from xinfer.schemas.launch import LaunchRequest, Placement
 from xinfer.schemas.models import (
     AddReplicasReply,
     AddReplicasRequest,
@@ -22,10 +22,13 @@ from xinfer.schemas.models import (
     LaunchReply,
     ModelEntry,
     ModelList,
+    MoveReply,
     ProgressReply,
     ReadyReply,
     RemoveReplicaReply,
     ReplicaEntry,
+    ScaleReply,
+    ScaleRequest,
 )
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=ERRORS)
@@ -90,6 +93,24 @@ async def remove_replica(request: Request, model_uid: str, replica_id: str) -> R
     control = service(request).control
     found = present.replica_of(await control.snapshot(), model_uid, replica_id)
     return json_reply({"remaining_replicas": await control.remove_replica(ModelUid(model_uid), found.id)})
+
+
+@router.post(
+    "/{model_uid:path}/replicas/{replica_id}/move", response_model=MoveReply, openapi_extra=body_of(Placement), summary="Move a replica"
+)
+async def move_replica(request: Request, model_uid: str, replica_id: str) -> Response:
+    """Another is started where the body says, or anywhere else; once it is ready the old one is drained. No request fails."""
+    control = service(request).control
+    found = present.replica_of(await control.snapshot(), model_uid, replica_id)
+    new = await control.move(ModelUid(model_uid), found.id, placement(await read_json(request)))
+    return json_reply(present.moved(await control.snapshot(), found.id, new))
+
+
+@router.post("/{model_uid:path}/scale", response_model=ScaleReply, openapi_extra=body_of(ScaleRequest), summary="Change the replica count")
+async def scale(request: Request, model_uid: str) -> Response:
+    """Answers when new replicas are placed, all or none, and those that go have left the routes."""
+    change = await service(request).control.scale(ModelUid(model_uid), replica_count(await read_json(request)))
+    return json_reply({"model_uid": model_uid, "replica": change.replicas, "added": list(change.added), "removed": list(change.removed)})
 
 
 @router.get("/{model_uid:path}/progress", response_model=ProgressReply, summary="How far a launch has come")
