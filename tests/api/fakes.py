@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.support.nouns import deployment, replica, slot, snapshot, worker
-from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
@@ -148,6 +148,7 @@ class FakeControl:
         self.placements: list[Placement] = []
         self.scaled: list[tuple[ModelUid, int]] = []
         self.moved: list[ReplicaId] = []
+        self.drained: list[tuple[str, bool]] = []
         self.down: XinferError | None = None
         self.ready: list[bool | XinferError] = []
         self.block: asyncio.Event | None = None
@@ -243,6 +244,14 @@ class FakeControl:
         self.moved.append(replica_id)
         (new,) = await self.add_replicas(model_uid, placement)
         return new
+
+    async def drain(self, worker: str, undo: bool) -> Drained:
+        """Of the only worker: one replica leaves, one stays."""
+        self._up()
+        self.drained.append((worker, undo))
+        only = next(iter(self.state.workers.values()))
+        self.state = replace(self.state, draining=frozenset() if undo else frozenset({only.id}))
+        return Drained(only.id, only.address, not undo, (ReplicaId("ce-0"),), (ReplicaId("ce-1"),), {ReplicaId("ce-0"): "no room"})
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Of the first reranker."""

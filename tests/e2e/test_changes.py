@@ -48,3 +48,25 @@ def test_a_move_that_cannot_be_is_refused_in_a_sentence_and_changes_nothing(clus
     assert cluster.run("move", "ce", "5", ok=False).returncode == 4
     assert cluster.run("scale", "ce", "0", ok=False).returncode == 2
     assert [(r["pid"], r["slot"]) for r in cluster.replicas("ce")] == [(r["pid"], r["slot"]) for r in before]
+
+
+def test_draining_one_of_two_workers_under_load(cluster: Cluster, reranker_onnx: Path) -> None:
+    cluster.supervisor()
+    cluster.worker("--simulate-gpus", "2x24GiB")
+    first = cluster.slots()["workers"][0]["address"]
+    cluster.launch("-t", "rerank", "-mp", str(reranker_onnx), "-u", "ce", "-r", "2")
+    cluster.worker("--simulate-gpus", "2x24GiB")
+    (second,) = (w["address"] for w in cluster.slots()["workers"] if w["address"] != first)
+
+    async def trouble() -> None:
+        await asyncio.to_thread(cluster.run, "drain", first)
+
+    outcome = asyncio.run(under_load(cluster, trouble()))
+    assert not outcome.wrong, outcome.wrong
+    assert outcome.right > 20
+    assert {r["slot"].rpartition("@")[0] for r in cluster.replicas("ce")} == {second}
+    assert {w["address"]: w["state"] for w in cluster.slots()["workers"]} == {first: "draining", second: "alive"}
+    assert "being drained" in cluster.run("plan", "-t", "rerank", "-mp", str(reranker_onnx), "--pin", f"{first}@0", ok=False).stderr
+    cluster.run("drain", first, "--undo")
+    cluster.run("scale", "ce", "3")
+    assert len(cluster.replicas("ce")) == 3

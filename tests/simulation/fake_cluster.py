@@ -19,6 +19,7 @@ from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.effects import Effect, StopReplica
 from xinfer.control.events import (
+    DrainRequested,
     Event,
     LaunchRequested,
     MoveRequested,
@@ -74,7 +75,7 @@ class FakeCluster:
         }
         self.life = 0
         self.supervisor_up = True
-        self.stored: tuple[tuple[Deployment, ...], frozenset[WorkerId]] = ((), frozenset())
+        self.stored: tuple[tuple[Deployment, ...], frozenset[WorkerId], frozenset[WorkerId]] = ((), frozenset(), frozenset())
         self.reserved_epoch = 0
         self.snapshot = Snapshot()
         self.check = Invariants()
@@ -119,10 +120,11 @@ class FakeCluster:
         self.life += 1
         epoch = Epoch(self.reserved_epoch + 1)
         self.reserved_epoch += EPOCH_BLOCK
-        self.snapshot = restore(*self.stored, epoch, self.now, TIMINGS)
+        deployments, expected, draining = self.stored
+        self.snapshot = restore(deployments, expected, epoch, self.now, TIMINGS, draining)
         self.check.begin(self.snapshot)
         self.supervisor_up = True
-        self.log.append(f"{self.now:.2f} supervisor life {self.life}, expects {sorted(self.stored[1])}")
+        self.log.append(f"{self.now:.2f} supervisor life {self.life}, expects {sorted(expected)}")
 
     def kill_supervisor(self) -> None:
         self.supervisor_up = False
@@ -140,7 +142,8 @@ class FakeCluster:
         self.snapshot = after
         if after.next_epoch > self.reserved_epoch - EPOCH_BLOCK // 2:
             self.reserved_epoch = after.next_epoch + EPOCH_BLOCK
-        self.stored = (tuple(d for d in after.deployments.values() if d.ordinals), frozenset(after.workers) | after.expected)
+        deployments = tuple(d for d in after.deployments.values() if d.ordinals)
+        self.stored = (deployments, frozenset(after.workers) | after.expected, after.draining)
         for effect in effects:
             self.log.append(f"{self.now:.2f}   -> {effect}"[:300])
             self._send_effect(effect)
@@ -320,6 +323,10 @@ class FakeCluster:
         known = self.snapshot.replicas.get(replica)
         self.ask(MoveRequested(known.model_uid if known else self._some_model(), replica, self._demand()))
 
+    def drain(self) -> None:
+        worker = self.dice.choice(list(self.workers))
+        self.ask(DrainRequested(worker, undo=worker in self.snapshot.draining))
+
     def stray_news(self) -> None:
         """Something from long ago, or of nobody."""
         known = self.dice.choice([None, *self.snapshot.replicas.values()])
@@ -338,6 +345,7 @@ class FakeCluster:
             (self.remove, 1.5),
             (self.scale_down, 1),
             (self.move, 3),
+            (self.drain, 1.5),
             (self.stray_news, 2),
             (self.kill_supervisor if self.supervisor_up else self.launch, 1),
         ]

@@ -89,6 +89,8 @@ class Invariants:
             old = before.replicas.get(replica.id)
             if old is not None and old.epoch == replica.epoch:
                 self._fail(f"{replica.id} is started with the epoch it had")
+            if effect.worker_id in after.draining:
+                self._fail(f"{replica.id} is started on {effect.worker_id}, which is being drained")
             if effect.worker_id not in after.workers or after.workers[effect.worker_id].state is not WorkerState.ALIVE:
                 self._fail(f"{replica.id} is started on {effect.worker_id}, which is not alive")
 

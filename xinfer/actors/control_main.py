@@ -58,6 +58,7 @@ def begin_with(settings: ServerSettings) -> tuple[Store, Snapshot]:
     try:
         store = Store.open(settings.home.store)
         stored = store.load()
-        return store, restore(stored.deployments, stored.workers, store.next_epoch(), time.time(), settings.timings)
+        epoch, now = store.next_epoch(), time.time()
+        return store, restore(stored.deployments, stored.workers, epoch, now, settings.timings, stored.draining)
     except StoreError as error:
         raise ConfigError(error.message, param="--home") from error

@@ -82,6 +82,23 @@ class Scaled:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """How far a worker is from being empty.
+
+    Attributes:
+        leaving: replicas that move away or end; ``staying``: those that are pinned there, or bound to this worker by name.
+        reasons: why some of ``leaving`` cannot leave now.
+    """
+
+    worker_id: WorkerId
+    address: Address
+    draining: bool
+    leaving: tuple[ReplicaId, ...] = ()
+    staying: tuple[ReplicaId, ...] = ()
+    reasons: Mapping[ReplicaId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LoadProgress:
     """How far a replica process has come with its start."""
 

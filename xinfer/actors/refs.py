@@ -11,6 +11,7 @@ from xinfer.actors.messages import (
     SUPERVISOR_UID,
     WORKER_UID,
     Beat,
+    Drained,
     Hello,
     Loaded,
     LoadProgress,
@@ -243,6 +244,10 @@ class SupervisorRef:
     async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
         """True once every replica is READY, False after ``wait`` seconds. Raises ModelNotFound, LaunchFailed and kin."""
         return await self._call("wait_ready", model_uid, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def drain(self, name: str, undo: bool) -> Drained:
+        """Empty a worker, or end that. Raises InvalidPlacement, WorkerNotFound."""
+        return await self._call("drain", name, undo)  # type: ignore[no-any-return]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers."""

@@ -11,7 +11,7 @@ import xoscar as xo
 
 from xinfer.actors.effects import EffectRunner
 from xinfer.actors.keeping import Keeper
-from xinfer.actors.messages import Beat, Hello, Scaled, Welcome, WorkerUsage
+from xinfer.actors.messages import Beat, Drained, Hello, Scaled, Welcome, WorkerUsage
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
@@ -22,7 +22,9 @@ from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.demands import compile_addition, compile_growth, compile_move
+from xinfer.control.drains import left_on
 from xinfer.control.events import (
+    DrainRequested,
     Event,
     LaunchRequested,
     MoveRequested,
@@ -43,6 +45,7 @@ from xinfer.control.step import step
 from xinfer.engines import registry
 from xinfer.errors import ModelNotFound, StaleEpoch, StoreError
 from xinfer.placement.describe import plan_reply
+from xinfer.placement.named import find_worker
 from xinfer.placement.plan import plan_launch
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.settings import Timings
@@ -279,6 +282,18 @@ class SupervisorActor(xo.StatelessActor):
             known = ", ".join(sorted(self._snapshot.deployments)) or "none"
             raise ModelNotFound(f"No model {model_uid} is running; running: {known}.", param="model_uid")
         return deployment
+
+    async def drain(self, name: str, undo: bool) -> Drained:
+        """Begin to empty a worker, look how far it is, or end that. Raises InvalidPlacement, WorkerNotFound."""
+        await self._settle()
+        workers = self._snapshot.workers
+        worker_id = WorkerId(name) if name in self._snapshot.draining else find_worker(name, list(workers.values()), "worker").id
+        if undo or worker_id not in self._snapshot.draining:
+            self.apply(DrainRequested(worker_id, undo))
+        leaving, staying = left_on(self._snapshot, worker_id)
+        worker = self._snapshot.workers.get(worker_id)
+        reasons = {each: self._snapshot.replicas[each].error for each in leaving if self._snapshot.replicas[each].error}
+        return Drained(worker_id, Address("") if worker is None else worker.address, not undo, leaving, staying, reasons)
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

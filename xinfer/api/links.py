@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import Address, ModelUid, ReplicaId
@@ -167,6 +167,10 @@ class SupervisorControl:
     async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
         """Start the replica that takes another's place."""
         return await self._supervisor.move(model_uid, replica_id, placement)
+
+    async def drain(self, worker: str, undo: bool) -> Drained:
+        """Empty a worker, or end that."""
+        return await self._supervisor.drain(worker, undo)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

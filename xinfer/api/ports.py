@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.metrics_core import Metric
 
-from xinfer.actors.messages import ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.routes import RouteTable
@@ -129,6 +129,13 @@ class Control(Protocol):
 
         Raises:
             ModelNotFound, ReplicaNotFound, InvalidPlacement, NoFit.
+        """
+
+    async def drain(self, worker: str, undo: bool) -> Drained:
+        """Begin to empty a worker (by address, ip, host or id), look how far it is, or end that.
+
+        Raises:
+            InvalidPlacement, WorkerNotFound.
         """
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:

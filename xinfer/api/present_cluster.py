@@ -10,7 +10,7 @@ from xinfer.cluster.ids import DeviceUuid, WorkerId
 from xinfer.cluster.ledger import Usage, usage
 from xinfer.cluster.replica import HOLDS_SLOT, Replica
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.cluster.worker import Worker
+from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.schemas.cluster import NodeEntry, SlotDevice, SlotReplica, SlotsReply, SlotWorker, WorkerEntry
 
 ON_GPU = frozenset({DeviceKind.GPU, DeviceKind.SIMULATED})
@@ -34,17 +34,25 @@ def slots(snapshot: Snapshot, live: Sequence[WorkerUsage] = ()) -> SlotsReply:
     latest = {u.worker_id: u for u in live}
     workers = sorted(snapshot.workers.values(), key=lambda w: w.address)
     return SlotsReply(
-        workers=[_worker(w, ledger, on_device, latest.get(w.id)) for w in workers],
+        workers=[_worker(w, _state(snapshot, w), ledger, on_device, latest.get(w.id)) for w in workers],
         waiting=[_replica(r, None) for r in waiting],
     )
 
 
-def _worker(worker: Worker, ledger: Usage, on_device: Mapping[DeviceUuid, list[Replica]], live: WorkerUsage | None) -> SlotWorker:
+def _state(snapshot: Snapshot, worker: Worker) -> str:
+    """``draining`` for a worker that lives and is wanted empty."""
+    draining = worker.id in snapshot.draining and worker.state is not WorkerState.LOST
+    return "draining" if draining else worker.state.value
+
+
+def _worker(
+    worker: Worker, state: str, ledger: Usage, on_device: Mapping[DeviceUuid, list[Replica]], live: WorkerUsage | None
+) -> SlotWorker:
     return SlotWorker(
         worker_id=worker.id,
         address=worker.address,
         host=worker.host,
-        state=worker.state.value,
+        state=state,
         engines=sorted(worker.engines),
         devices=[
             _device(worker, device, ledger, [r for r in on_device.get(device.uuid, ()) if r.slot and r.slot.worker_id == worker.id], live)
@@ -96,7 +104,7 @@ def workers(snapshot: Snapshot) -> list[WorkerEntry]:
             models=sorted(models.get(w.id, ())),
             worker_id=w.id,
             host=w.host,
-            state=w.state.value,
+            state=_state(snapshot, w),
             engines=sorted(w.engines),
             device_count=len(w.devices),
         )

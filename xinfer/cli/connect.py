@@ -101,6 +101,10 @@ class Server:
         """``SlotsReply``."""
         return plain(self._client.slots())
 
+    def drain(self, worker: str, undo: bool) -> Row:
+        """``DrainReply``."""
+        return plain(self._client.drain(worker, undo))
+
     def version(self) -> str:
         """Of the server."""
         return self._client.version()

@@ -25,6 +25,7 @@ COMMANDS = {
     "why": Command("Inference", "xinfer.cli.why:why", "Show where a request's time went."),
     "bench": Command("Inference", "xinfer.cli.bench:bench", "Put a load on any server and measure it."),
     "slots": Command("Cluster", "xinfer.cli.slots:slots", "Show workers, their devices and what runs on them."),
+    "drain": Command("Cluster", "xinfer.cli.drain:drain", "Empty a worker: its replicas move to others."),
     "version": Command("Cluster", "xinfer.cli.version:version", "Print the version."),
 }
 

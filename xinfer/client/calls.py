@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from xinfer.schemas.cluster import NodeEntry, SlotsReply, WorkerEntry
+from xinfer.schemas.cluster import DrainReply, NodeEntry, SlotsReply, WorkerEntry
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
     AddedReplica,
@@ -276,6 +276,11 @@ def slots() -> Call[SlotsReply]:
 def workers() -> Call[list[WorkerEntry]]:
     """Workers with their models."""
     return Call("GET", "/v1/workers", TypeAdapter(list[WorkerEntry]).validate_python)
+
+
+def drain(worker: str, undo: bool = False) -> Call[DrainReply]:
+    """Empty a worker, by address, ip, host name or id; asked again, how far it is. ``undo`` ends it."""
+    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply), json={"undo": undo})
 
 
 def nodes() -> Call[list[NodeEntry]]:

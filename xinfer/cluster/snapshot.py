@@ -20,6 +20,7 @@ class Snapshot:
         version: grows whenever something that routes show has changed.
         expected: workers that were known before a restart and have not rejoined; while any is left and
             ``settle_until`` has not passed, the supervisor removes nothing and starts nothing.
+        draining: workers that people want empty: nothing new goes there, and what may leave moves away.
         next_epoch: the next replica or registration epoch to give out.
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
     """
@@ -30,6 +31,7 @@ class Snapshot:
     deployments: Mapping[ModelUid, Deployment] = field(default_factory=dict)
     replicas: Mapping[ReplicaId, Replica] = field(default_factory=dict)
     expected: frozenset[WorkerId] = frozenset()
+    draining: frozenset[WorkerId] = frozenset()
     settle_until: float = 0.0
     next_epoch: int = 1
     ticked_at: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.control.draft import Draft
@@ -14,6 +14,9 @@ from xinfer.control.launches import begin, deployment_of, stop
 from xinfer.control.lifecycle import no_such_replica, replica_id
 from xinfer.control.replicas import let_go
 from xinfer.errors import InvalidRequest, ModelNotFound
+
+MOVE_AGAIN = 60.0
+"""Seconds after which a replica that has to leave is tried again, once its successor has failed."""
 
 
 def add_replicas(draft: Draft, event: ReplicasAdded) -> None:
@@ -84,16 +87,25 @@ def move_replica(draft: Draft, event: MoveRequested) -> None:
         raise InvalidRequest(f"replica_id: {replica.id} is part of a move already; wait for {other}, or remove it.", param="replica_id")
     if event.demand.pin is not None and event.demand.pin == replica.slot:
         raise InvalidRequest(f"slots: {replica.id} is in that slot already.", param="slots")
+    begin_move(draft, deployment, replica, event.demand)
+
+
+def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: Demand) -> None:
+    """Start a successor somewhere else.
+
+    Raises:
+        NoFit, NoWorker, Unavailable: as for a launch; nothing is written then.
+    """
     new = _next_ordinal(deployment)
     after = replace(
         deployment,
-        demands=(*deployment.demands, event.demand),
+        demands=(*deployment.demands, demand),
         ordinals=(*deployment.ordinals, new),
         next_ordinal=new + 1,
         moves={**deployment.moves, replica.ordinal: new},
     )
-    draft.put_deployment(after)
     begin(draft, after, (new,), elsewhere=replica.slot)
+    draft.put_deployment(after)
 
 
 def finish_moves(draft: Draft) -> None:
@@ -114,7 +126,7 @@ def finish_moves(draft: Draft) -> None:
 def _say_failed(draft: Draft, uid: ModelUid, ordinal: int, successor: Replica | None) -> None:
     stays = draft.replica(replica_id(uid, ordinal))
     if stays is not None and successor is not None:
-        draft.put(replace(stays, error=f"It was not moved: {successor.error}"))
+        draft.put(replace(stays, error=f"It was not moved: {successor.error}", retry_at=draft.now + MOVE_AGAIN))
 
 
 def _worth(draft: Draft, deployment: Deployment, ordinal: int) -> tuple[int, bool, int]:

@@ -39,6 +39,7 @@ class Draft:
         self.effects: list[Effect] = []
         self.next_epoch = before.next_epoch
         self.expected = before.expected
+        self.draining = before.draining
         self.settle_until = before.settle_until
         self.ticked_at = before.ticked_at
         self._table = ReplicaTable.of(before.replicas)
@@ -170,7 +171,7 @@ class Draft:
             changes["workers"] = self._workers
         if self._deployments is not None:
             changes["deployments"] = self._deployments
-        for name in ("next_epoch", "expected", "settle_until", "ticked_at"):
+        for name in ("next_epoch", "expected", "draining", "settle_until", "ticked_at"):
             if getattr(self, name) != getattr(before, name):
                 changes[name] = getattr(self, name)
         return replace(before, **changes) if changes else before

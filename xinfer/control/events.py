@@ -99,6 +99,14 @@ class MoveRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """A worker is wanted empty; with ``undo``, it may be used again."""
+
+    worker_id: WorkerId
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaProgressed:
     """A start has come further."""
 
@@ -183,6 +191,7 @@ Event = (
     | ReplicaRemoved
     | ScaledDown
     | MoveRequested
+    | DrainRequested
     | ReplicaProgressed
     | ReplicaReady
     | ReplicaEnded

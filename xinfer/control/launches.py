@@ -79,7 +79,7 @@ def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsew
         elsewhere: a slot that is none of theirs to take, and whose devices others go before.
 
     Raises:
-        NoFit, NoWorker: no slot; Unavailable: the supervisor has just started.
+        NoFit, NoWorker: no slot; Unavailable: the supervisor has just started. Nothing is written then.
     """
     if draft.settling:
         left = max(1.0, draft.settle_until - draft.now)
@@ -87,7 +87,7 @@ def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsew
             f"The supervisor has just started and waits for {len(draft.expected)} of its workers: try again in {left:.0f} s.",
             retry_after=left,
         )
-    plan = plan_launch(draft.before, deployment, ordinals, avoid=() if elsewhere is None else (elsewhere,))
+    plan = plan_launch(draft.checkpoint(), deployment, ordinals, avoid=() if elsewhere is None else (elsewhere,))
     if isinstance(plan, NoFitting):
         raise plan.to_error()
     if any(placed.slot == elsewhere for placed in plan.placements):

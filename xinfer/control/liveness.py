@@ -7,6 +7,7 @@ from dataclasses import replace
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.draft import Draft
+from xinfer.control.drains import move_away
 from xinfer.control.effects import StopReplica
 from xinfer.control.events import Tick
 from xinfer.control.reconcile import start_due
@@ -33,6 +34,7 @@ def tick(draft: Draft, event: Tick) -> None:
     for replica in list(draft.unsettled()):
         _hurry(draft, replica)
     start_due(draft)
+    move_away(draft)
 
 
 def _judge(draft: Draft, worker: Worker) -> None:

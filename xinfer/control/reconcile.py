@@ -105,7 +105,7 @@ def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:
         return True
     one = replace(desired.deployment, demands=(replace(demand, pin=slot),), ordinals=(replica.ordinal,))
     # Only this worker decides, so only this worker is looked at.
-    here = Snapshot(workers={worker.id: worker}, replicas={r.id: r for r in draft.on_worker(worker.id)})
+    here = Snapshot(workers={worker.id: worker}, replicas={r.id: r for r in draft.on_worker(worker.id)}, draining=draft.draining)
     plan = plan_launch(here, one, one.ordinals)
     if isinstance(plan, NoFitting):
         if pinned:

@@ -14,7 +14,12 @@ from xinfer.settings import Timings
 
 
 def restore(
-    deployments: Iterable[Deployment], workers_expected: Collection[WorkerId], epoch: Epoch, now: float, timings: Timings
+    deployments: Iterable[Deployment],
+    workers_expected: Collection[WorkerId],
+    epoch: Epoch,
+    now: float,
+    timings: Timings,
+    draining: Collection[WorkerId] = (),
 ) -> Snapshot:
     """A snapshot that settles until every expected worker has joined or ``timings.settle`` has passed.
 
@@ -43,6 +48,7 @@ def restore(
         deployments=wanted,
         replicas=ReplicaTable.of(waiting),
         expected=frozenset(workers_expected),
+        draining=frozenset(draining),
         settle_until=now + timings.settle,
         next_epoch=epoch + 1,
     )

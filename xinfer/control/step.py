@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.control import changes, events, launches, liveness, replicas, workers
+from xinfer.control import changes, drains, events, launches, liveness, replicas, workers
 from xinfer.control.draft import Draft
 from xinfer.control.effects import Effect
 from xinfer.control.events import Event
@@ -20,6 +20,7 @@ HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {
     events.ReplicaRemoved: changes.remove_replica,
     events.ScaledDown: changes.scale_down,
     events.MoveRequested: changes.move_replica,
+    events.DrainRequested: drains.drain,
     events.WorkerJoined: workers.joined,
     events.WorkerBeat: workers.beat,
     events.WorkerGone: workers.gone,

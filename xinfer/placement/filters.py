@@ -110,12 +110,14 @@ class Refusal(NamedTuple):
         return self.why.hint
 
 
-def worker_blocked(worker: Worker, spec: ModelSpec) -> Blocked | None:
-    """Lost, suspect, or without the engine; None if its devices may be asked."""
+def worker_blocked(worker: Worker, spec: ModelSpec, draining: bool = False) -> Blocked | None:
+    """Lost, suspect, being drained, or without the engine; None if its devices may be asked."""
     if worker.state is WorkerState.LOST:
         return Blocked(Obstacle.WORKER, "its worker is lost", "start xinfer-worker there again")
     if worker.state is WorkerState.SUSPECT:
         return Blocked(Obstacle.WORKER, "its worker has not been heard of lately", "wait until it is back, or look at that host")
+    if draining:
+        return Blocked(Obstacle.WORKER, "its worker is being drained", "end that with `xinfer drain --undo`, or choose another worker")
     if worker.engines and spec.engine not in worker.engines:
         known = ", ".join(sorted(worker.engines))
         return Blocked(

@@ -119,6 +119,7 @@ class _Planner:
 
     def __init__(self, snapshot: Snapshot, deployment: Deployment, index: Usage, strategy: Strategy, avoid: tuple[Slot, ...]) -> None:
         self._workers = snapshot.workers
+        self._draining = snapshot.draining
         self._deployment = deployment
         self._usage = index
         self._avoid = avoid
@@ -128,7 +129,7 @@ class _Planner:
         self._taken: list[tuple[int, Slot, int, str, tuple[Device, ...]]] = []
         self._failures: list[tuple[int, Demand, Refusal | None]] = []
         self._considered: list[tuple[int, Worker, Blocked | None]] = [
-            (rank, worker, worker_blocked(worker, deployment.spec))
+            (rank, worker, worker_blocked(worker, deployment.spec, worker.id in snapshot.draining))
             for rank, worker in enumerate(sorted(snapshot.workers.values(), key=lambda w: (w.address, w.id)))
         ]
 
@@ -177,7 +178,7 @@ class _Planner:
         if worker is None or len(devices) < len(pin.device_uuids):
             gone = "its worker is not there" if worker is None else "its worker has no such device any more"
             blocked: Blocked | Shortage | None = Blocked(Obstacle.WORKER, gone, "start xinfer-worker there again, or choose another slot")
-        elif (blocked := worker_blocked(worker, self._deployment.spec)) is None:
+        elif (blocked := worker_blocked(worker, self._deployment.spec, worker.id in self._draining)) is None:
             lacking = self._usage.lacking(devices, need)
             blocked = None if lacking is None else shortage(lacking, need, self._usage)
         if blocked is None:

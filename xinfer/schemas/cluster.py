@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from xinfer.schemas.base import Lenient, Reply
+from xinfer.schemas.launch import Strict
 
 
 class SlotReplica(Reply):
@@ -63,6 +64,29 @@ class SlotsReply(Reply):
 
     workers: list[SlotWorker]
     waiting: list[SlotReplica] = Field(default_factory=list)
+
+
+class DrainRequest(Strict):
+    """POST /v1/workers/{worker}/drain; with ``undo`` the worker may be used again."""
+
+    undo: bool = False
+
+
+class DrainReply(Reply):
+    """How far a worker is from being empty; ask again to see it go on.
+
+    Attributes:
+        leaving: replicas that move away or end, by full id.
+        reasons: why some of them cannot leave now; they are tried again.
+        staying: replicas that are pinned there or bound to this worker by name; they serve on until somebody moves them.
+    """
+
+    worker_id: str
+    address: str
+    draining: bool
+    leaving: list[str] = Field(default_factory=list)
+    staying: list[str] = Field(default_factory=list)
+    reasons: dict[str, str] = Field(default_factory=dict)
 
 
 class AuthReply(Reply):

@@ -30,5 +30,6 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (key, device)
     ) STRICT, WITHOUT ROWID;
     """,
+    "CREATE TABLE draining (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
 )
 VERSION = len(MIGRATIONS)

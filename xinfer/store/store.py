@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,12 @@ class Stored:
     Attributes:
         deployments: in order of creation.
         workers: known when the last supervisor ended.
+        draining: workers that people want empty, known or not.
     """
 
     deployments: tuple[Deployment, ...]
     workers: frozenset[WorkerId]
+    draining: frozenset[WorkerId] = frozenset()
 
 
 class Store:
@@ -106,9 +108,10 @@ class Store:
                     field = ".".join(str(part) for part in error.errors()[0]["loc"])
                     raise StoreError(f"The state file {self._path} holds deployment {uid!r} with a bad field {field or 'body'}.") from error
             workers = frozenset(WorkerId(row[0]) for row in self._db.execute("SELECT id FROM workers"))
+            draining = frozenset(WorkerId(row[0]) for row in self._db.execute("SELECT id FROM draining"))
         except sqlite3.Error as error:
             raise StoreError(f"The state file {self._path} cannot be read: {error}.") from error
-        return Stored(tuple(sorted(deployments, key=lambda d: (d.created_at, d.uid))), workers)
+        return Stored(tuple(sorted(deployments, key=lambda d: (d.created_at, d.uid))), workers, draining)
 
     def save(self, before: Snapshot, after: Snapshot) -> None:
         """Write what differs between two snapshots, in one transaction; nothing is written if nothing does.
@@ -120,14 +123,21 @@ class Store:
         """
         changed, removed = _deployments_delta(before, after)
         come, gone = _workers_delta(before, after)
+        writes: list[tuple[str, Sequence[tuple[str, ...]]]] = [
+            ("INSERT OR REPLACE INTO deployments VALUES (?, ?)", changed),
+            ("DELETE FROM deployments WHERE uid = ?", removed),
+            ("INSERT OR REPLACE INTO workers VALUES (?)", come),
+            ("DELETE FROM workers WHERE id = ?", gone),
+            ("INSERT OR REPLACE INTO draining VALUES (?)", [(worker,) for worker in after.draining - before.draining]),
+            ("DELETE FROM draining WHERE id = ?", [(worker,) for worker in before.draining - after.draining]),
+        ]
         short = after.next_epoch > self._reserved - EPOCHS_PER_BLOCK // 2
-        if not (changed or removed or come or gone or short):
+        if not (short or any(rows for _, rows in writes)):
             return
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO deployments VALUES (?, ?)", changed)
-            self._db.executemany("DELETE FROM deployments WHERE uid = ?", removed)
-            self._db.executemany("INSERT OR REPLACE INTO workers VALUES (?)", come)
-            self._db.executemany("DELETE FROM workers WHERE id = ?", gone)
+            for statement, rows in writes:
+                if rows:
+                    self._db.executemany(statement, rows)
             if short:
                 self._reserve(max(self._reserved, after.next_epoch) + EPOCHS_PER_BLOCK)
 

@@ -241,3 +241,15 @@ def test_the_uid_is_only_data(store: Store) -> None:
     odd = replace(deployment("m"), uid=ModelUid("x'); DROP TABLE deployments; --"))
     store.save(having(), having(odd))
     assert store.load().deployments == (odd,)
+
+
+def test_workers_that_are_being_drained_are_remembered_until_that_is_undone(path: Path) -> None:
+    one, both = (replace(having(workers="ab"), draining=frozenset(map(WorkerId, names))) for names in ("a", "ab"))
+    store = Store.open(path)
+    store.save(having(workers="ab"), one)
+    store.save(one, both)
+    store.save(both, one)
+    store.close()
+    again = Store.open(path)
+    assert again.load().draining == {"a"}
+    again.close()

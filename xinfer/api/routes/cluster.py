@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,8 @@ from xinfer.api.reply import ERRORS, body_of, json_reply
 from xinfer.errors import SupervisorUnreachable
 from xinfer.schemas.cluster import (
     AuthReply,
+    DrainReply,
+    DrainRequest,
     NodeEntry,
     SlotsReply,
     StatusReply,
@@ -68,6 +71,13 @@ async def version(request: Request) -> Response:
 async def workers(request: Request) -> Response:
     """Lost ones too, by state."""
     return json_reply(present_cluster.workers(await service(request).control.snapshot()))
+
+
+@router.post("/v1/workers/{worker}/drain", response_model=DrainReply, openapi_extra=body_of(DrainRequest), summary="Empty a worker")
+async def drain(request: Request, worker: str) -> Response:
+    """Nothing new is placed there; unpinned replicas move to others, each once its successor is ready. Asking again shows how far it is."""
+    asked = await read(request, DrainRequest)
+    return json_reply(dataclasses.asdict(await service(request).control.drain(worker, asked.undo)))
 
 
 @router.get("/v1/supervisor", response_model=SupervisorReply, summary="Where the supervisor is")
