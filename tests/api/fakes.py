@@ -148,7 +148,7 @@ class FakeControl:
         self.placements: list[Placement] = []
         self.scaled: list[tuple[ModelUid, int]] = []
         self.moved: list[ReplicaId] = []
-        self.drained: list[tuple[str, bool]] = []
+        self.drained: list[tuple[str, bool | None]] = []
         self.down: XinferError | None = None
         self.ready: list[bool | XinferError] = []
         self.block: asyncio.Event | None = None
@@ -245,13 +245,21 @@ class FakeControl:
         (new,) = await self.add_replicas(model_uid, placement)
         return new
 
-    async def drain(self, worker: str, undo: bool) -> Drained:
+    async def drain(self, worker: str, undo: bool | None) -> Drained:
         """Of the only worker: one replica leaves, one stays."""
         self._up()
         self.drained.append((worker, undo))
         only = next(iter(self.state.workers.values()))
-        self.state = replace(self.state, draining=frozenset() if undo else frozenset({only.id}))
-        return Drained(only.id, only.address, not undo, (ReplicaId("ce-0"),), (ReplicaId("ce-1"),), {ReplicaId("ce-0"): "no room"})
+        if undo is not None:
+            self.state = replace(self.state, draining=frozenset() if undo else frozenset({only.id}))
+        return Drained(
+            only.id,
+            only.address,
+            only.id in self.state.draining,
+            (ReplicaId("ce-0"),),
+            (ReplicaId("ce-1"),),
+            {ReplicaId("ce-0"): "no room"},
+        )
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Of the first reranker."""

@@ -68,5 +68,6 @@ def test_draining_one_of_two_workers_under_load(cluster: Cluster, reranker_onnx:
     assert {w["address"]: w["state"] for w in cluster.slots()["workers"]} == {first: "draining", second: "alive"}
     assert "being drained" in cluster.run("plan", "-t", "rerank", "-mp", str(reranker_onnx), "--pin", f"{first}@0", ok=False).stderr
     cluster.run("drain", first, "--undo")
+    assert cluster.get(f"/v1/workers/{first}/drain")["draining"] is False
     cluster.run("scale", "ce", "3")
     assert len(cluster.replicas("ce")) == 3

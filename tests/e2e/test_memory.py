@@ -22,7 +22,7 @@ from xinfer.cluster.memory import MIB
 
 REQUESTS = int(os.environ.get("XINFER_TEST_LONG_REQUESTS", "96"))
 ROOM = 340 * MIB
-"""Beside the idle model; more would not be tight. The model takes some 580 MiB, or 1 GiB where torch is a CUDA build."""
+"""Beside the idle model; more would not be tight. The model takes some 670 MiB, or 1 GiB where torch is a CUDA build."""
 LONGEST = "word " * 600
 
 # Prints the bytes of the idle model and of one more item of the longest length in a batch.

@@ -245,8 +245,8 @@ class SupervisorRef:
         """True once every replica is READY, False after ``wait`` seconds. Raises ModelNotFound, LaunchFailed and kin."""
         return await self._call("wait_ready", model_uid, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
 
-    async def drain(self, name: str, undo: bool) -> Drained:
-        """Empty a worker, or end that. Raises InvalidPlacement, WorkerNotFound."""
+    async def drain(self, name: str, undo: bool | None) -> Drained:
+        """Empty a worker, end that, or (None) look. Raises InvalidPlacement, WorkerNotFound."""
         return await self._call("drain", name, undo)  # type: ignore[no-any-return]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:

@@ -283,17 +283,19 @@ class SupervisorActor(xo.StatelessActor):
             raise ModelNotFound(f"No model {model_uid} is running; running: {known}.", param="model_uid")
         return deployment
 
-    async def drain(self, name: str, undo: bool) -> Drained:
-        """Begin to empty a worker, look how far it is, or end that. Raises InvalidPlacement, WorkerNotFound."""
+    async def drain(self, name: str, undo: bool | None) -> Drained:
+        """Begin to empty a worker, end that, or (None) look how far it is. Raises InvalidPlacement, WorkerNotFound."""
         await self._settle()
         workers = self._snapshot.workers
         worker_id = WorkerId(name) if name in self._snapshot.draining else find_worker(name, list(workers.values()), "worker").id
-        if undo or worker_id not in self._snapshot.draining:
+        if undo is True or (undo is False and worker_id not in self._snapshot.draining):
             self.apply(DrainRequested(worker_id, undo))
         leaving, staying = left_on(self._snapshot, worker_id)
         worker = self._snapshot.workers.get(worker_id)
         reasons = {each: self._snapshot.replicas[each].error for each in leaving if self._snapshot.replicas[each].error}
-        return Drained(worker_id, Address("") if worker is None else worker.address, not undo, leaving, staying, reasons)
+        return Drained(
+            worker_id, Address("") if worker is None else worker.address, worker_id in self._snapshot.draining, leaving, staying, reasons
+        )
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

@@ -168,8 +168,8 @@ class SupervisorControl:
         """Start the replica that takes another's place."""
         return await self._supervisor.move(model_uid, replica_id, placement)
 
-    async def drain(self, worker: str, undo: bool) -> Drained:
-        """Empty a worker, or end that."""
+    async def drain(self, worker: str, undo: bool | None) -> Drained:
+        """Empty a worker, end that, or (None) look."""
         return await self._supervisor.drain(worker, undo)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:

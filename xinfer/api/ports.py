@@ -131,8 +131,8 @@ class Control(Protocol):
             ModelNotFound, ReplicaNotFound, InvalidPlacement, NoFit.
         """
 
-    async def drain(self, worker: str, undo: bool) -> Drained:
-        """Begin to empty a worker (by address, ip, host or id), look how far it is, or end that.
+    async def drain(self, worker: str, undo: bool | None) -> Drained:
+        """Begin to empty a worker (by address, ip, host or id), end that, or (None) look how far it is.
 
         Raises:
             InvalidPlacement, WorkerNotFound.

@@ -105,6 +105,10 @@ class Server:
         """``DrainReply``."""
         return plain(self._client.drain(worker, undo))
 
+    def drained(self, worker: str) -> Row:
+        """``DrainReply``; changes nothing."""
+        return plain(self._client.drained(worker))
+
     def version(self) -> str:
         """Of the server."""
         return self._client.version()

@@ -30,13 +30,13 @@ def drain(worker: str, undo: bool, no_wait: bool, endpoint: str, api_key: str | 
         output.write_json(reply)
     elif form is output.Form.IDS:
         click.echo(reply["worker_id"])
-    elif undo:
+    elif not reply["draining"]:
         output.note(f"{name} may be used again.")
     elif reply["leaving"]:
         output.note(f"{name} is being drained; {', '.join(reply['leaving'])} will leave.")
     elif not reply["staying"]:
         output.note(f"{name} is empty.")
-    if not undo and reply["staying"]:
+    if reply["draining"] and reply["staying"]:
         output.note(f"Pinned there, and serving until they are moved: {', '.join(reply['staying'])}. `xinfer move` names another slot.")
 
 
@@ -50,7 +50,10 @@ def _follow(server: connect.Server, reply: connect.Row) -> connect.Row:
                 said.add(reason)
                 output.note(reason)
             time.sleep(POLL)
-            reply = server.drain(reply["worker_id"], False)
+            reply = server.drained(reply["worker_id"])
+            if not reply["draining"]:
+                output.note("Somebody has ended the draining.")
+                break
             for gone in sorted(before - set(reply["leaving"])):
                 output.note(f"{gone} has left.")
             before = set(reply["leaving"])

@@ -279,8 +279,13 @@ def workers() -> Call[list[WorkerEntry]]:
 
 
 def drain(worker: str, undo: bool = False) -> Call[DrainReply]:
-    """Empty a worker, by address, ip, host name or id; asked again, how far it is. ``undo`` ends it."""
+    """Empty a worker, by address, ip, host name or id; ``undo`` ends it."""
     return Call("POST", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply), json={"undo": undo})
+
+
+def drained(worker: str) -> Call[DrainReply]:
+    """How far a worker is from being empty; changes nothing."""
+    return Call("GET", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply))
 
 
 def nodes() -> Call[list[NodeEntry]]:

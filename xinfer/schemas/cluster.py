@@ -73,7 +73,7 @@ class DrainRequest(Strict):
 
 
 class DrainReply(Reply):
-    """How far a worker is from being empty; ask again to see it go on.
+    """How far a worker is from being empty; GET shows it go on.
 
     Attributes:
         leaving: replicas that move away or end, by full id.

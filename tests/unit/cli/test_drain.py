@@ -27,8 +27,8 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def answers(server: FakeServer, *replies: DrainReply) -> Iterator[DrainReply]:
     """The first to the command, the others to its further looks."""
     left = iter(replies)
-    for path in (PATH, "/v1/workers/w1/drain"):
-        server.on("POST", path, lambda request: next(left))
+    server.on("POST", PATH, lambda request: next(left))
+    server.on("GET", "/v1/workers/w1/drain", lambda request: next(left))
     return left
 
 
@@ -57,3 +57,11 @@ def test_without_waiting_and_undone(server: FakeServer) -> None:
     server.on("POST", PATH, DrainReply(worker_id="w1", address=ADDRESS, draining=False))
     assert "may be used again" in run("drain", ADDRESS, "--undo").stderr
     assert server.sent("POST", PATH) == {"undo": True}
+
+
+def test_a_drain_that_somebody_ends_is_not_begun_again(server: FakeServer) -> None:
+    answers(server, reply("rr-0"), DrainReply(worker_id="w1", address=ADDRESS, draining=False, leaving=["rr-0"]))
+    done = run("drain", ADDRESS)
+    assert done.exit_code == 0
+    assert "Somebody has ended the draining." in done.stderr
+    assert [r.method for r in server.requests] == ["POST", "GET"]

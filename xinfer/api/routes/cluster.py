@@ -75,9 +75,15 @@ async def workers(request: Request) -> Response:
 
 @router.post("/v1/workers/{worker}/drain", response_model=DrainReply, openapi_extra=body_of(DrainRequest), summary="Empty a worker")
 async def drain(request: Request, worker: str) -> Response:
-    """Nothing new is placed there; unpinned replicas move to others, each once its successor is ready. Asking again shows how far it is."""
+    """Nothing new is placed there; unpinned replicas move to others, each once its successor is ready."""
     asked = await read(request, DrainRequest)
     return json_reply(dataclasses.asdict(await service(request).control.drain(worker, asked.undo)))
+
+
+@router.get("/v1/workers/{worker}/drain", response_model=DrainReply, summary="How far a worker is from being empty")
+async def drained(request: Request, worker: str) -> Response:
+    """Changes nothing."""
+    return json_reply(dataclasses.asdict(await service(request).control.drain(worker, None)))
 
 
 @router.get("/v1/supervisor", response_model=SupervisorReply, summary="Where the supervisor is")
