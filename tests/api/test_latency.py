@@ -13,6 +13,7 @@ from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ReplicaId
 from xinfer.errors import EngineError, ReplicaLost
 from xinfer.routing.pending import BULK, PendingRequest, ShardTrace
+from xinfer.routing.tokens import Size
 
 
 def trace(queue: float) -> ShardTrace:
@@ -22,7 +23,7 @@ def trace(queue: float) -> ShardTrace:
 def test_each_shard_s_wait_and_the_whole_request_are_counted() -> None:
     latency = Latency()
     for arrived, waits in ((10.0, [0.02, 0.3]), (11.0, [0.02])):
-        request = PendingRequest([(WorkItem("x"), 1, 5)], lane=BULK, arrived=arrived)
+        request = PendingRequest([(WorkItem("x"), Size(1, 0), 5)], lane=BULK, arrived=arrived)
         request.shards = [trace(wait) for wait in waits]
         latency.ended(request, 13.0)
     found = latency.histograms()

@@ -16,6 +16,7 @@ from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
 from xinfer.cluster.routes import ModelRoutes, Route
 from xinfer.errors import DeadlineExceeded
 from xinfer.routing.pending import BULK, FailedAttempt, PendingRequest, ShardTrace
+from xinfer.routing.tokens import Size
 
 M = ModelUid("m")
 CANDIDATES = ((ReplicaId("a"), 0.5), (ReplicaId("b"), 0.7))
@@ -53,7 +54,9 @@ def routes(count: int) -> ModelRoutes:
 
 
 def request(name: str, shards: int = 0) -> PendingRequest:
-    made = PendingRequest([(WorkItem("x"), 1, 5), (WorkItem("y"), 1, 6)], lane=BULK, arrived=10.0, request_id=name, key=SECRET)
+    made = PendingRequest(
+        [(WorkItem("x"), Size(1, 0), 5), (WorkItem("y"), Size(1, 0), 6)], lane=BULK, arrived=10.0, request_id=name, key=SECRET
+    )
     made.shards = [TRACE] * shards
     return made
 

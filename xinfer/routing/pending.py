@@ -13,6 +13,7 @@ import numpy.typing as npt
 from xinfer.batching.work import BatchTrace, ShardResult, WorkItem
 from xinfer.cluster.ids import ReplicaId
 from xinfer.errors import XinferError
+from xinfer.routing.tokens import Size
 
 INTERACTIVE = "interactive"
 BULK = "bulk"
@@ -32,14 +33,14 @@ class PendingItem:
 
     Attributes:
         tokens: estimate, fixed when it was queued.
-        size: UTF-8 bytes, to correct the estimate with.
+        size: what the estimate was made from, to correct it with.
         attempts: engine errors and deadlines it has been through.
         crashes: replicas that died while it was on them.
     """
 
     __slots__ = ("attempts", "crashes", "index", "place", "request", "size", "tokens", "work")
 
-    def __init__(self, request: PendingRequest, index: int, work: WorkItem, size: int, tokens: int) -> None:
+    def __init__(self, request: PendingRequest, index: int, work: WorkItem, size: Size, tokens: int) -> None:
         self.request = request
         self.index = index
         self.work = work
@@ -124,7 +125,7 @@ class PendingRequest:
 
     def __init__(
         self,
-        work: Sequence[tuple[WorkItem, int, int]],
+        work: Sequence[tuple[WorkItem, Size, int]],
         *,
         lane: str,
         arrived: float,
@@ -132,7 +133,7 @@ class PendingRequest:
         request_id: str = "",
         partial: bool = False,
     ) -> None:
-        """``work``: (item, bytes, estimated tokens) in the request's order."""
+        """``work``: (item, size, estimated tokens) in the request's order."""
         self.id = request_id
         self.key = key
         self.lane = lane

@@ -107,7 +107,7 @@ class ModelRouter:
         error = self._hold.refusal(now, now)
         if error is not None:
             raise error
-        estimated = [(work, bytes_, self.estimator.estimate(bytes_)) for work, bytes_ in zip(works, map(size, works), strict=True)]
+        estimated = [(work, seen, self.estimator.estimate(seen)) for work, seen in zip(works, map(size, works), strict=True)]
         if lane is None:
             lane = BULK if sum(tokens for _, _, tokens in estimated) > 2 * self._budget() else INTERACTIVE
         request = PendingRequest(estimated, lane=lane, arrived=now, key=key, request_id=request_id, partial=partial)

@@ -1,33 +1,65 @@
-"""Tokens of a text before anyone has tokenised it: from its size, corrected by the true counts that replies carry."""
+"""Tokens of a text before anyone has tokenised it: from its bytes and spaces, corrected by the true counts that replies carry."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from xinfer.batching.work import WorkItem
 
 FIRST_RATIO = 0.27
 """Tokens per UTF-8 byte: about right for English (0.2 to 0.25) and Chinese (0.3) alike, where characters differ fourfold."""
 FIRST_EXTRA = 3.0
+LETTERS = 6.0
+"""Bytes from space to space."""
 DECAY = 0.97
+RIDGE = 1e-4
+"""Keeps the plane from tilting over the noise of a few texts: bytes and spaces are nearly collinear in prose."""
+APART = 2.0
+"""How far the plane may stray from the line over bytes alone: a text of spaces only is like nothing that was learned from."""
 
 
-def size(item: WorkItem) -> int:
-    """UTF-8 bytes of all that is tokenised; token ids count as what they are worth at the first ratio."""
-    total = round(len(item.text) / FIRST_RATIO) if isinstance(item.text, tuple) else _bytes(item.text)
-    if item.pair is not None:
-        total += _bytes(item.pair)
-    if item.instruction is not None:
-        total += _bytes(item.instruction)
-    return total
+class Size(NamedTuple):
+    """What is counted of a text: UTF-8 bytes and spaces.
+
+    A tokeniser splits at spaces first, and most words of a language are one token however long they are: of English prose under
+    WordPiece, spaces tell the tokens within 1.2 %, bytes within 4.9 %. Where words fall into many tokens, or have no spaces
+    between them, bytes tell more.
+    """
+
+    bytes: int
+    spaces: int
+
+
+def size(item: WorkItem) -> Size:
+    """Of all that is tokenised; token ids count as the bytes that they are worth at the first ratio."""
+    texts = [part for part in (item.text, item.pair, item.instruction) if isinstance(part, str)]
+    ids = round(len(item.text) / FIRST_RATIO) if isinstance(item.text, tuple) else 0
+    return Size(ids + sum(map(_bytes, texts)), sum(text.count(" ") for text in texts))
 
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
+class _Sums(NamedTuple):
+    """Decayed sums over the true counts: b bytes, s spaces, t tokens."""
+
+    n: float = 0.0
+    b: float = 0.0
+    s: float = 0.0
+    t: float = 0.0
+    bb: float = 0.0
+    bs: float = 0.0
+    ss: float = 0.0
+    bt: float = 0.0
+    st: float = 0.0
+
+
 class TokenEstimator:
-    """``tokens = extra + ratio * bytes`` for one model: a least-squares line over the recent true counts.
+    """``tokens = extra + bytes * p + spaces * q`` for one model: least squares over the recent true counts.
+
+    The line over bytes alone is kept beside it: it serves while spaces tell nothing, and it bounds the plane.
 
     Args:
         max_tokens: inputs are truncated to this, so no estimate is above it.
@@ -35,37 +67,65 @@ class TokenEstimator:
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max(1, max_tokens)
-        self._ratio = FIRST_RATIO
-        self._extra = FIRST_EXTRA
-        # Decayed sums n, x, y, xx, xy; two invented points on the first line keep it until there is evidence.
-        self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)
-        self._add([(200, round(FIRST_EXTRA + FIRST_RATIO * 200)), (800, round(FIRST_EXTRA + FIRST_RATIO * 800))])
+        self._line = (FIRST_EXTRA, FIRST_RATIO)
+        self._plane: tuple[float, float, float] | None = None
+        self._sums = _Sums()
+        # Two invented texts, with the spaces of English, keep the first line until there is evidence.
+        self._add((Size(b, round(b / LETTERS)), round(FIRST_EXTRA + FIRST_RATIO * b)) for b in (200, 800))
 
-    def estimate(self, size_bytes: int) -> int:
+    def estimate(self, size: Size) -> int:
         """Tokens, 1..max_tokens."""
-        return max(1, min(self.max_tokens, round(self._extra + self._ratio * size_bytes)))
+        extra, ratio = self._line
+        tokens = line = extra + ratio * size.bytes
+        if self._plane is not None:
+            extra, per_byte, per_space = self._plane
+            tokens = min(APART * line, max(line / APART, extra + per_byte * size.bytes + per_space * size.spaces))
+        return max(1, min(self.max_tokens, round(tokens)))
 
-    def observe(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """True counts of one shard as (bytes, tokens). Leave truncated items out: their counts say nothing."""
-        n, x, y, xx, xy = self._sums
-        self._sums = (n * DECAY, x * DECAY, y * DECAY, xx * DECAY, xy * DECAY)
+    def observe(self, pairs: Iterable[tuple[Size, int]]) -> None:
+        """True counts of one shard. Leave truncated items out: their counts say nothing."""
+        self._sums = _Sums(*(each * DECAY for each in self._sums))
         self._add(pairs)
-        n, x, y, xx, xy = self._sums
-        if n <= 0 or x <= 0:
-            return
-        spread = xx - x * x / n
-        slope = (xy - x * y / n) / spread if spread > 1e-6 * xx else 0.0
-        extra = (y - slope * x) / n
-        if slope <= 0 or extra < 0:  # the best line through the origin
-            slope, extra = xy / xx, 0.0
-        self._ratio, self._extra = slope, extra
+        if self._sums.n > 0 and self._sums.b > 0:
+            self._line = _line(self._sums)
+            self._plane = _plane(self._sums)
 
-    def _add(self, pairs: Iterable[tuple[int, int]]) -> None:
-        n, x, y, xx, xy = self._sums
-        for size_bytes, tokens in pairs:
+    def _add(self, pairs: Iterable[tuple[Size, int]]) -> None:
+        n, b, s, t, bb, bs, ss, bt, st = self._sums
+        for (bytes_, spaces), tokens in pairs:
             n += 1.0
-            x += size_bytes
-            y += tokens
-            xx += size_bytes * size_bytes
-            xy += size_bytes * tokens
-        self._sums = (n, x, y, xx, xy)
+            b += bytes_
+            s += spaces
+            t += tokens
+            bb += bytes_ * bytes_
+            bs += bytes_ * spaces
+            ss += spaces * spaces
+            bt += bytes_ * tokens
+            st += spaces * tokens
+        self._sums = _Sums(n, b, s, t, bb, bs, ss, bt, st)
+
+
+def _line(sums: _Sums) -> tuple[float, float]:
+    """(extra, tokens per byte)."""
+    spread = sums.bb - sums.b * sums.b / sums.n
+    slope = (sums.bt - sums.b * sums.t / sums.n) / spread if spread > 1e-6 * sums.bb else 0.0
+    extra = (sums.t - slope * sums.b) / sums.n
+    if slope <= 0 or extra < 0:  # the best line through the origin
+        return 0.0, sums.bt / sums.bb
+    return extra, slope
+
+
+def _plane(sums: _Sums) -> tuple[float, float, float] | None:
+    """(extra, tokens per byte, tokens per space); None where the texts were all of one size or had no spaces."""
+    n, b, s, t, bb, bs, ss, bt, st = sums
+    bytes_, spaces = bb - b * b / n, ss - s * s / n
+    if bytes_ <= 1e-6 * bb or spaces <= 1e-6 * ss:
+        return None
+    both, of_bytes, of_spaces = bs - b * s / n, bt - b * t / n, st - s * t / n
+    bytes_, spaces = bytes_ * (1 + RIDGE), spaces * (1 + RIDGE)
+    determinant = bytes_ * spaces - both * both
+    if determinant <= 0:
+        return None
+    per_byte = (of_bytes * spaces - of_spaces * both) / determinant
+    per_space = (of_spaces * bytes_ - of_bytes * both) / determinant
+    return (t - per_byte * b - per_space * s) / n, per_byte, per_space

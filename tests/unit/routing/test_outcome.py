@@ -12,11 +12,11 @@ from xinfer.routing import outcome
 from xinfer.routing.load import Flight, ReplicaLoad
 from xinfer.routing.outcome import deliver, undelivered
 from xinfer.routing.pending import BULK, PendingRequest, Place
-from xinfer.routing.tokens import TokenEstimator
+from xinfer.routing.tokens import Size, TokenEstimator
 
 
 def request(count: int, arrived: float = 1.0) -> PendingRequest:
-    made = PendingRequest([(WorkItem("x"), 4, 5)] * count, lane=BULK, arrived=arrived)
+    made = PendingRequest([(WorkItem("x"), Size(4, 0), 5)] * count, lane=BULK, arrived=arrived)
     for item in made.items:
         item.place = Place.FLYING
     return made

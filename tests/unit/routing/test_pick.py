@@ -16,6 +16,7 @@ from xinfer.routing.load import Flight, ReplicaLoad, speeds
 from xinfer.routing.pending import PendingRequest
 from xinfer.routing.pick import pick
 from xinfer.routing.shards import share
+from xinfer.routing.tokens import Size
 
 
 def load(name: str, speed: float = 1000.0, budget: int = 1000) -> ReplicaLoad:
@@ -23,7 +24,7 @@ def load(name: str, speed: float = 1000.0, budget: int = 1000) -> ReplicaLoad:
 
 
 def flown(where: ReplicaLoad, tokens: int, now: float = 0.0, urgent: bool = False) -> Flight:
-    request = PendingRequest([(WorkItem("x"), tokens, tokens)], lane="bulk", arrived=0.0)
+    request = PendingRequest([(WorkItem("x"), Size(tokens, 0), tokens)], lane="bulk", arrived=0.0)
     flight = Flight(where, request.items, tokens, now, urgent)
     where.send(flight)
     return flight

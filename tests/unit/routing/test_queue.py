@@ -15,13 +15,14 @@ from xinfer.batching.work import WorkItem
 from xinfer.errors import TooManyRequests
 from xinfer.routing.pending import BULK, INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.queue import Group, ItemQueue
+from xinfer.routing.tokens import Size
 from xinfer.settings import Limits
 
 MANY = 10**9
 
 
 def request(tokens: Sequence[int], key: str = "", lane: str = BULK) -> PendingRequest:
-    return PendingRequest([(WorkItem("x"), n, n) for n in tokens], lane=lane, arrived=0.0, key=key)
+    return PendingRequest([(WorkItem("x"), Size(n, 0), n) for n in tokens], lane=lane, arrived=0.0, key=key)
 
 
 def pushed(queue: ItemQueue, tokens: Sequence[int], key: str = "", lane: str = BULK) -> PendingRequest:
