@@ -83,7 +83,7 @@ def test_nothing_is_lost_or_doubled_in_a_storm(seed: int) -> None:
     assert len(storm.submitted) == 150
     assert set(sim.finished) == set(stayed)
     unlucky = [request for request in stayed if request.error is not None]  # a suspect alone at its second death
-    assert len(unlucky) <= 1
+    assert len(unlucky) <= 2
     assert all(request.error.details["crashes"] == 2 for request in unlucky if request.error is not None)
     assert all(correct(request, sim) for request in stayed if request not in unlucky)
     assert nothing_left(sim)

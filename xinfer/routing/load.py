@@ -116,23 +116,25 @@ class ReplicaLoad:
             return 0.0
         done = (self.speed or self.measured) * max(0.0, now - self.head_since)
         head = self.flights[0]
-        counted = self.in_flight_tokens
-        if urgent:
-            counted = self.urgent_tokens + (0 if head.urgent else head.padded)
-        return counted - min(0.9 * head.padded, done)
+        of_head = head.padded - min(0.9 * head.padded, done)
+        if urgent:  # goes ahead after the batch that runs, however many the shard has
+            return self.urgent_tokens - (head.padded if head.urgent else 0) + min(of_head, self.budget)
+        return self.in_flight_tokens - head.padded + of_head
 
-    def room(self, api_processes: int, now: float, urgent: bool = False) -> int:
+    def room(self, api_processes: int, now: float, urgent: bool = False, batches: int = 1) -> int:
         """Padded tokens that may be sent now; 0 = closed. One item always fits an empty window.
 
         Two shards in flight, so that the replica has the next one when it ends the first; one, where other API processes
         keep it busy. What other processes leave unused may be used. Interactive shards have a window beside that of bulk
         ones, as they do not wait behind them: so one waits for the batch that runs, at most.
+
+        ``batches``: budgets that one shard may have.
         """
         if self.ejected or now < self.closed_until:
             return 0
         if self.flights and self.flights[0].alone:
             return 0
-        budget = self.budget
+        budget = batches * self.budget
         window = max(1, 2 * budget // api_processes, 2 * budget - self.others if self.learnt else 0)
         count, tokens = (self.urgent_flights, self.urgent_tokens) if urgent else (len(self.flights), self.in_flight_tokens)
         if not count:

@@ -9,7 +9,7 @@ from xinfer.routing.load import Flight, ReplicaLoad, speeds
 from xinfer.routing.pending import INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.pick import Dice, pick
 from xinfer.routing.queue import ItemQueue
-from xinfer.routing.shards import form, share
+from xinfer.routing.shards import depth, form, share
 
 
 def next_flight(queue: ItemQueue, fleet: Fleet, dice: Dice, now: float, api_processes: int) -> Flight | None:
@@ -27,10 +27,11 @@ def _ordinary(
     queue: ItemQueue, name: str, urgent: bool, willing: Sequence[ReplicaLoad], dice: Dice, now: float, api_processes: int
 ) -> Flight | None:
     """The next shard of one lane. Urgent work shares the replicas with its kind only, bulk work with all."""
-    rooms = [load.room(api_processes, now, urgent) for load in willing]
+    lane = queue.lane(name)
+    batches = 1 if urgent else depth(lane.tokens, sum(load.budget for load in willing))
+    rooms = [load.room(api_processes, now, urgent, batches) for load in willing]
     if not any(rooms):
         return None
-    lane = queue.lane(name)
     waiting = lane.tokens if urgent else queue.tokens
     ahead = [load.remaining(now, urgent) for load in willing]
     everywhere = sum(ahead)

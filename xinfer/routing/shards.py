@@ -9,6 +9,24 @@ LEAST = 256
 """Tokens below which work is not divided further among replicas: one to three short documents stay together."""
 
 
+DEEP = 2
+"""Batches of one shard of a long queue."""
+PLENTY = 8
+"""Batches for every replica that make a queue long: more than all windows hold when it is, and the end is far."""
+
+
+def depth(queued: float, budgets: int) -> int:
+    """Batches that a shard of bulk work should make.
+
+    Two, while there is plenty: half the calls, and what the replica cuts, by true lengths, out of twice the work is fuller and
+    nearer in length. Near the end one, so that all replicas end together.
+
+    Args:
+        queued: tokens waiting; ``budgets``: tokens of one batch at each replica, together.
+    """
+    return DEEP if queued >= PLENTY * budgets else 1
+
+
 def least(budget: int) -> int:
     """The smallest part, in tokens, worth a batch of its own."""
     return min(budget, max(LEAST, budget // 8))

@@ -102,6 +102,23 @@ def test_an_interactive_shard_waits_for_the_running_one_and_its_own_kind_only() 
     assert replica.remaining(0.4, urgent=True) == pytest.approx(650)
 
 
+def test_a_shard_of_two_batches_has_a_window_of_four() -> None:
+    replica = load("a")
+    assert replica.room(1, 0.0, batches=2) == 2000
+    flown(replica, 2000)
+    assert replica.room(1, 0.0) == 0
+    assert replica.room(1, 0.0, batches=2) == 2000
+    flown(replica, 1900)
+    assert replica.room(1, 0.0, batches=2) == 0
+
+
+def test_interactive_work_waits_for_one_batch_of_a_shard_of_two() -> None:
+    replica = load("a", speed=1000.0)
+    flown(replica, 2000)
+    assert replica.remaining(0.4, urgent=True) == pytest.approx(1000)
+    assert replica.remaining(1.4, urgent=True) == pytest.approx(600)
+
+
 def test_an_answer_teaches_the_budget() -> None:
     replica = load("a")
     answered(replica, flown(replica, 1000), 1.0, budget_tokens=440)
