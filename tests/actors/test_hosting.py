@@ -11,8 +11,8 @@ import pytest
 from tests.actors.conftest import Stage
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.ledger import usage
-from xinfer.cluster.replica import Phase, Replica
-from xinfer.errors import ModelNotFound
+from xinfer.cluster.replica import Assignment, Phase, Replica
+from xinfer.errors import ModelNotFound, SlotTaken
 from xinfer.schemas.launch import LaunchRequest
 
 
@@ -62,6 +62,22 @@ async def test_a_first_start_that_is_killed_is_tried_again(stage: Stage, reranke
     psutil.Process(replica.pid).kill()
     assert await stage.supervisor.wait_ready(uid, 60)
     assert (await only(stage, Phase.READY)).restarts == 1
+
+
+async def test_a_life_that_is_over_is_not_begun_again_by_a_late_start(stage: Stage, reranker_onnx: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    first = await only(stage, Phase.READY)
+    wanted = (await stage.snapshot()).deployments[uid]
+    assert first.pid is not None
+    psutil.Process(first.pid).kill()
+    while (await only(stage, *Phase)).epoch == first.epoch:
+        await asyncio.sleep(0.02)
+    await stage.supervisor.stop(uid)
+    while (await stage.snapshot()).replicas:
+        await asyncio.sleep(0.02)
+    with pytest.raises(SlotTaken, match=f"life of epoch {first.epoch}"):
+        await stage.worker.start(Assignment(first, wanted.spec, wanted.options))
 
 
 async def test_only_a_first_start_is_given_up_at_once(stage: Stage, reranker_onnx: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 import xoscar as xo
@@ -54,6 +55,7 @@ from xinfer.store.store import Store
 log = structlog.get_logger(__name__)
 
 TICK = 0.5
+AT_ONCE = 0.01
 ASKED_LATELY = 60.0
 
 
@@ -101,7 +103,8 @@ class SupervisorActor(xo.StatelessActor):
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            # What one step leaves to the next is done at once, but heartbeats and requests have their turn between.
+            await asyncio.sleep(AT_ONCE if self._snapshot.behind else TICK)
             try:
                 self._digest(Tick(time.time()))
             except StoreError as error:
@@ -185,8 +188,8 @@ class SupervisorActor(xo.StatelessActor):
         return route_table(self._snapshot) if await self._until(is_new, wait) else None
 
     async def snapshot(self) -> Snapshot:
-        """The whole cluster."""
-        return self._snapshot
+        """The whole cluster, without what can be worked out of it."""
+        return replace(self._snapshot, floor=None)
 
     async def launch(self, request: LaunchRequest) -> ModelUid:
         """Place and begin a deployment: all its replicas or none.

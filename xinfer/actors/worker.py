@@ -54,6 +54,7 @@ class WorkerActor(xo.StatelessActor):
         self._supervisor: SupervisorRef | None = None
         self._joined = asyncio.Event()
         self._observed: dict[DeviceUuid, int] = {}
+        self._begun: set[Epoch] = set()
 
     async def begin(self) -> None:
         """Start looking for the supervisor; returns at once."""
@@ -83,7 +84,8 @@ class WorkerActor(xo.StatelessActor):
         """Begin a replica; its life is told by events.
 
         Raises:
-            SlotTaken: this worker's own ledger says no. A start that is already under way is not begun twice.
+            SlotTaken: this worker's own ledger says no, or this very life has been here and is over. A start that is
+                already under way is not begun twice.
         """
         replica = assignment.replica
         held = self._hosted.get(replica.id)
@@ -91,7 +93,10 @@ class WorkerActor(xo.StatelessActor):
             return
         if held is not None:
             raise SlotTaken(f"Replica {replica.id} still runs here with epoch {held.replica.epoch}.")
+        if replica.epoch in self._begun:
+            raise SlotTaken(f"Replica {replica.id} has had its life of epoch {replica.epoch} here.")
         devices = self._verify(replica)
+        self._begun.add(replica.epoch)
         stderr = self._settings.home.logs / str(self._me.id) / f"{replica.id}.stderr"
         hosted = Hosted(self._host, assignment, replica, devices, stderr=stderr)
         self._hosted[replica.id] = hosted

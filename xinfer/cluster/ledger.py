@@ -8,13 +8,13 @@ device still reports as free what is already promised. Room is therefore the les
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from xinfer.cluster.device import Device
 from xinfer.cluster.ids import DeviceUuid, ModelUid, ReplicaId, WorkerId
-from xinfer.cluster.replica import HOLDS_SLOT, Phase
+from xinfer.cluster.replica import HOLDS_SLOT, Phase, Replica
 from xinfer.cluster.slot import Slot
-from xinfer.cluster.snapshot import Snapshot
-from xinfer.cluster.worker import WorkerState
+from xinfer.cluster.worker import Worker, WorkerState
 
 USABLE_PERCENT = 92
 """Part of a device that may be promised; the rest is the driver's, the allocator's and other people's."""
@@ -148,22 +148,39 @@ class Usage:
         return device.memory_domain if device else uuid
 
 
-def usage(snapshot: Snapshot, without: Collection[ReplicaId] = frozenset()) -> Usage:
+class Observed(Protocol):
+    """What is needed of a snapshot."""
+
+    @property
+    def workers(self) -> Mapping[WorkerId, Worker]:
+        """Workers by id."""
+
+    @property
+    def replicas(self) -> Mapping[ReplicaId, Replica]:
+        """Replicas by id."""
+
+
+def usage(snapshot: Observed, without: Collection[ReplicaId] = frozenset()) -> Usage:
     """Index the snapshot in one pass over its devices and one over its replicas.
 
     Args:
         without: replicas to leave out, because they are about to be placed anew.
     """
+    return usage_of(snapshot.workers.values(), snapshot.replicas.values(), without)
+
+
+def usage_of(workers: Iterable[Worker], replicas: Iterable[Replica], without: Collection[ReplicaId] = frozenset()) -> Usage:
+    """Index these workers' devices, charged with these replicas."""
     devices: list[Device] = []
     free: dict[DeviceUuid, int] = {}
-    for worker in snapshot.workers.values():
+    for worker in workers:
         devices.extend(worker.devices)
         if worker.state is WorkerState.LOST:
             continue  # what it said of free memory is old
         for uuid, observed in worker.free_bytes.items():
             free[uuid] = min(observed, free.get(uuid, observed))
     index = Usage(devices, free)
-    for replica in snapshot.replicas.values():
+    for replica in replicas:
         if replica.slot is not None and replica.phase in CHARGED and replica.id not in without:
             leaving = replica.phase in LEAVING
             index.charge(replica.slot, replica.reserved_bytes, replica.model_uid, loaded=replica.loaded, leaving=leaving)

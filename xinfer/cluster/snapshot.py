@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Replica
+from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker
 
 
@@ -23,6 +25,8 @@ class Snapshot:
         draining: workers that people want empty: nothing new goes there, and what may leave moves away.
         next_epoch: the next replica or registration epoch to give out.
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
+        behind: the last step left work that is due to the next tick, so that no step takes long.
+        floor: worked out of workers and replicas and carried on from step to step; read it with ``floor_of``.
     """
 
     epoch: Epoch = Epoch(0)
@@ -35,3 +39,13 @@ class Snapshot:
     settle_until: float = 0.0
     next_epoch: int = 1
     ticked_at: float = 0.0
+    behind: bool = False
+    floor: Floor | None = field(default=None, compare=False, repr=False)
+
+
+def floor_of(snapshot: Snapshot) -> Floor:
+    """The room of every worker: what the last step carried on if it speaks of these very tables, else worked out anew."""
+    known = snapshot.floor
+    if known is not None and known.workers is snapshot.workers and known.table is snapshot.replicas:
+        return known
+    return Floor.of(snapshot.workers, ReplicaTable.of(snapshot.replicas))

@@ -90,8 +90,11 @@ def move_replica(draft: Draft, event: MoveRequested) -> None:
     begin_move(draft, deployment, replica, event.demand)
 
 
-def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: Demand) -> None:
+def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: Demand, *, refusals: bool = True) -> None:
     """Start a successor somewhere else.
+
+    Args:
+        refusals: as in ``launches.begin``.
 
     Raises:
         NoFit, NoWorker, Unavailable: as for a launch; nothing is written then.
@@ -104,7 +107,7 @@ def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: D
         next_ordinal=new + 1,
         moves={**deployment.moves, replica.ordinal: new},
     )
-    begin(draft, after, (new,), elsewhere=replica.slot)
+    begin(draft, after, (new,), elsewhere=replica.slot, refusals=refusals)
     draft.put_deployment(after)
 
 

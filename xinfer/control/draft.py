@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.cluster.routes import ModelRoutes
 from xinfer.cluster.routes_of import ON_THEIR_WAY, route_table
-from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.snapshot import Snapshot, floor_of
+from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker
 from xinfer.control.effects import Effect
-from xinfer.control.table import ReplicaTable
 from xinfer.settings import Timings
 
 
@@ -42,11 +43,14 @@ class Draft:
         self.draining = before.draining
         self.settle_until = before.settle_until
         self.ticked_at = before.ticked_at
+        self.behind = before.behind
         self._table = ReplicaTable.of(before.replicas)
         self._rows: dict[ReplicaId, Replica | None] = {}
         self._workers: dict[WorkerId, Worker] | None = None
         self._deployments: dict[ModelUid, Deployment] | None = None
         self._changed_models: set[ModelUid] = set()
+        self._changed_workers: set[WorkerId] = set()
+        self._floor: Floor | None = None  # of ``before``
 
     # --- replicas ---
 
@@ -87,7 +91,7 @@ class Draft:
 
     def _with_new(self, ids: Iterable[ReplicaId]) -> Iterator[Replica]:
         for key in dict.fromkeys((*ids, *self._rows)) if self._rows else ids:
-            replica = self.replica(key)
+            replica = self._rows[key] if key in self._rows else self._table[key]
             if replica is not None:
                 yield replica
 
@@ -111,6 +115,7 @@ class Draft:
         if self._workers is None:
             self._workers = dict(self.before.workers)
         self._workers[worker.id] = worker
+        self._changed_workers.add(worker.id)
         if old is None or (old.address, old.state, old.devices) != (worker.address, worker.state, worker.devices):
             self._changed_models.update(r.model_uid for r in self.on_worker(worker.id))
 
@@ -119,6 +124,7 @@ class Draft:
         if self._workers is None:
             self._workers = dict(self.before.workers)
         self._workers.pop(worker_id, None)
+        self._changed_workers.add(worker_id)
         self._changed_models.update(r.model_uid for r in self.on_worker(worker_id))
 
     @property
@@ -171,9 +177,13 @@ class Draft:
             changes["workers"] = self._workers
         if self._deployments is not None:
             changes["deployments"] = self._deployments
-        for name in ("next_epoch", "expected", "draining", "settle_until", "ticked_at"):
+        for name in ("next_epoch", "expected", "draining", "settle_until", "ticked_at", "behind"):
             if getattr(self, name) != getattr(before, name):
                 changes[name] = getattr(self, name)
+        if "replicas" in changes or "workers" in changes:
+            workers, table = changes.get("workers", before.workers), changes.get("replicas", self._table)
+            self._floor = self._floor or floor_of(before)
+            changes["floor"] = self._floor.after(workers, table, self._changed_workers, self._rows)
         return replace(before, **changes) if changes else before
 
     def checkpoint(self) -> Snapshot:

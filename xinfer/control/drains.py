@@ -41,9 +41,13 @@ def move_away(draft: Draft) -> None:
     for worker_id in sorted(draft.draining):
         for replica in list(draft.on_worker(worker_id)):
             desired = draft.desired(replica)
-            if plans and desired is not None and may_leave(replica, desired) and replica.retry_at <= draft.now:
-                plans -= 1
-                _move(draft, replica, desired)
+            if desired is None or not may_leave(replica, desired) or replica.retry_at > draft.now:
+                continue
+            if not plans:
+                draft.behind = True
+                return
+            plans -= 1
+            _move(draft, replica, desired)
 
 
 def left_on(snapshot: Snapshot, worker_id: WorkerId) -> tuple[tuple[ReplicaId, ...], tuple[ReplicaId, ...]]:
@@ -74,7 +78,7 @@ def _is_free(demand: Demand) -> bool:
 
 def _move(draft: Draft, replica: Replica, desired: Desired) -> None:
     try:
-        begin_move(draft, desired.deployment, replica, desired.deployment.demands[desired.position])
+        begin_move(draft, desired.deployment, replica, desired.deployment.demands[desired.position], refusals=False)
         draft.put(replace(replica, error=""))
     except (NoFit, NoWorker) as error:
         again = draft.now + draft.timings.heartbeat

@@ -10,13 +10,13 @@ from xinfer.cluster.ids import Epoch, ModelUid
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.table import ReplicaTable
 from xinfer.control.draft import Draft
 from xinfer.control.dtypes import WAITS, undecided
 from xinfer.control.events import LaunchRequested, StopRequested
 from xinfer.control.lifecycle import replica_id
 from xinfer.control.reconcile import start
 from xinfer.control.replicas import let_go
-from xinfer.control.table import ReplicaTable
 from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, NoFit, Unavailable
 from xinfer.placement.plan import NoFitting, plan_launch
 
@@ -72,10 +72,11 @@ def deployment_of(draft: Draft, uid: ModelUid) -> Deployment:
     return deployment
 
 
-def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsewhere: Slot | None = None) -> None:
+def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsewhere: Slot | None = None, *, refusals: bool = True) -> None:
     """Place and start new replicas, all or none.
 
     Args:
+        refusals: an error names every slot that was refused, for a person to read.
         elsewhere: a slot that is none of theirs to take, and whose devices others go before.
 
     Raises:
@@ -87,9 +88,11 @@ def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsew
             f"The supervisor has just started and waits for {len(draft.expected)} of its workers: try again in {left:.0f} s.",
             retry_after=left,
         )
-    plan = plan_launch(draft.checkpoint(), deployment, ordinals, avoid=() if elsewhere is None else (elsewhere,))
+    before, avoid = draft.checkpoint(), () if elsewhere is None else (elsewhere,)
+    plan = plan_launch(before, deployment, ordinals, avoid=avoid, refusals=False)
     if isinstance(plan, NoFitting):
-        raise plan.to_error()
+        told = plan_launch(before, deployment, ordinals, avoid=avoid) if refusals else plan
+        raise (told if isinstance(told, NoFitting) else plan).to_error()
     if any(placed.slot == elsewhere for placed in plan.placements):
         raise NoFit("No other slot has room; name one with slots to see why not, or make room.", param="slots")
     waits = undecided(draft, deployment)

@@ -17,27 +17,39 @@ from xinfer.control.workers import settled, write_off
 
 FORGET_LOST = 3600.0
 """A worker lost for so long is no longer listed, nor waited for after a restart."""
+LOSSES_PER_STEP = 4
+"""Workers that are given up, with all their replicas, in one step; the next tick goes on."""
 
 
 def tick(draft: Draft, event: Tick) -> None:
-    """Judge workers, end settling, give up what takes too long, start what is due."""
+    """Judge workers, end settling, give up what takes too long, start what is due.
+
+    It does so much and no more; ``Snapshot.behind`` says that another tick has something to do at once.
+    """
     slept = draft.ticked_at > 0 and draft.now - draft.ticked_at > draft.timings.suspect
-    draft.ticked_at = draft.now
+    draft.ticked_at, draft.behind = draft.now, False
+    losses = LOSSES_PER_STEP
     for worker in list(draft.workers.values()):
         if slept and worker.state is not WorkerState.LOST:
             # The silence was ours: heartbeats of that time are still in the inbox.
             draft.put_worker(replace(worker, last_seen=draft.now))
+        elif losses:
+            losses -= _judge(draft, worker)
         else:
-            _judge(draft, worker)
+            draft.behind = True
+            break
     if draft.expected and not draft.settling:
         settled(draft)
     for replica in list(draft.unsettled()):
         _hurry(draft, replica)
+    if draft.behind:
+        return  # nothing goes to a worker that is about to be given up
     start_due(draft)
     move_away(draft)
 
 
-def _judge(draft: Draft, worker: Worker) -> None:
+def _judge(draft: Draft, worker: Worker) -> bool:
+    """True if it is given up now."""
     silent = draft.now - worker.last_seen
     if worker.state is WorkerState.LOST:
         if silent > FORGET_LOST:
@@ -45,8 +57,10 @@ def _judge(draft: Draft, worker: Worker) -> None:
     elif silent >= draft.timings.lost:
         draft.put_worker(replace(worker, state=WorkerState.LOST))
         write_off(draft, worker, dead=False)
+        return True
     elif silent >= draft.timings.suspect and worker.state is WorkerState.ALIVE:
         draft.put_worker(replace(worker, state=WorkerState.SUSPECT))
+    return False
 
 
 def _hurry(draft: Draft, replica: Replica) -> None:

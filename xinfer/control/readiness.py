@@ -5,7 +5,7 @@ from __future__ import annotations
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.control.table import ReplicaTable
+from xinfer.cluster.table import ReplicaTable
 from xinfer.errors import LaunchFailed, ModelNotFound
 
 

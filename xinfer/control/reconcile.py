@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from xinfer.cluster.deployment import Deployment
@@ -16,14 +17,16 @@ from xinfer.control.effects import StartReplica
 from xinfer.control.lifecycle import move, replica_id
 from xinfer.placement.plan import NoFitting, Placed, plan_launch
 
-PLANS_PER_STEP = 4
-"""Plans over the whole cluster in one step; the rest wait for the next tick, so that no step takes long."""
+PLANS_PER_STEP = 1
+"""Plans over the whole cluster in one step; the rest wait for the next tick, which ``Snapshot.behind`` brings on."""
+STARTS_PER_STEP = 24
+"""Replicas that one step looks at to start them; the same holds for the rest."""
 
 WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
 
 
 def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | None = None, wake: bool = False) -> None:
-    """Start the replicas whose time has come, where they belong or where there is room.
+    """Start the replicas whose time has come, those that have waited longest first, where they belong or where there is room.
 
     Args:
         only, model: look at this replica alone, or at those of this deployment.
@@ -31,11 +34,10 @@ def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | 
     """
     if draft.settling:
         return
-    homeless: dict[str, tuple[Deployment, list[Replica]]] = {}
+    homeless: dict[ModelUid, tuple[Deployment, list[Replica]]] = {}
     deciding: set[ModelUid] = set()
-    for replica in (r for r in _candidates(draft, only, model) if r.phase in WAITING):
-        if replica.retry_at > draft.now and not (wake and replica.phase is Phase.QUEUED):
-            continue
+    looks = STARTS_PER_STEP
+    for replica in sorted(_due(draft, only, model, wake), key=_retry_at):
         desired = draft.desired(replica)
         if desired is None or _has_moved(draft, replica, desired):
             continue
@@ -43,10 +45,17 @@ def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | 
             deciding.add(replica.model_uid)
             hold(draft, replica)
             continue
+        if not looks:
+            draft.behind = True
+            break
+        looks -= 1
         if _start_at_home(draft, replica, desired):
             continue
+        if len(homeless) == PLANS_PER_STEP and replica.model_uid not in homeless:
+            draft.behind = True
+            continue
         homeless.setdefault(replica.model_uid, (desired.deployment, []))[1].append(replica)
-    for deployment, replicas in list(homeless.values())[:PLANS_PER_STEP]:
+    for deployment, replicas in homeless.values():
         _start_anywhere(draft, deployment, replicas)
 
 
@@ -74,11 +83,17 @@ def start(draft: Draft, replica: Replica, deployment: Deployment, slot: Slot, re
         draft.effects.append(StartReplica(slot.worker_id, assignment))
 
 
-def _candidates(draft: Draft, only: ReplicaId | None, model: ModelUid | None) -> list[Replica]:
-    if only is None:
-        return list(draft.unsettled() if model is None else draft.of_model(model))
-    replica = draft.replica(only)
-    return [] if replica is None else [replica]
+def _due(draft: Draft, only: ReplicaId | None, model: ModelUid | None, wake: bool) -> Iterator[Replica]:
+    candidates = [draft.replica(only)] if only is not None else list(draft.unsettled() if model is None else draft.of_model(model))
+    for replica in candidates:
+        if replica is None or replica.phase not in WAITING:
+            continue
+        if replica.retry_at <= draft.now or (wake and replica.phase is Phase.QUEUED):
+            yield replica
+
+
+def _retry_at(replica: Replica) -> float:
+    return replica.retry_at
 
 
 def _has_moved(draft: Draft, replica: Replica, desired: Desired) -> bool:
@@ -106,7 +121,7 @@ def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:
     one = replace(desired.deployment, demands=(replace(demand, pin=slot),), ordinals=(replica.ordinal,))
     # Only this worker decides, so only this worker is looked at.
     here = Snapshot(workers={worker.id: worker}, replicas={r.id: r for r in draft.on_worker(worker.id)}, draining=draft.draining)
-    plan = plan_launch(here, one, one.ordinals)
+    plan = plan_launch(here, one, one.ordinals, refusals=False)
     if isinstance(plan, NoFitting):
         if pinned:
             _wait(draft, replica, f"Waits for its pinned slot: {plan.reason}")
@@ -122,7 +137,7 @@ def _start_anywhere(draft: Draft, deployment: Deployment, replicas: list[Replica
         for other in replicas[first is not None :]:
             hold(draft, other)
         replicas = [] if first is None else [first]
-    plan = plan_launch(draft.checkpoint(), deployment, [replica.ordinal for replica in replicas])
+    plan = plan_launch(draft.checkpoint(), deployment, [replica.ordinal for replica in replicas], refusals=False)
     placed: dict[int, Placed] = {each.ordinal: each for each in plan.placements}
     reason = f"Waits for a slot: {plan.reason}" if isinstance(plan, NoFitting) else ""
     for replica in replicas:

@@ -8,8 +8,8 @@ from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Epoch, WorkerId
 from xinfer.cluster.replica import Progress, Replica
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.table import ReplicaTable
 from xinfer.control.lifecycle import replica_id
-from xinfer.control.table import ReplicaTable
 from xinfer.settings import Timings
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from xinfer.catalog.spec import ModelSpec
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.memory import format_bytes
-from xinfer.placement.filters import Obstacle, Refusal
+from xinfer.placement.filters import Blocked, Obstacle, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +15,8 @@ class Failure:
     """The first replica without a slot, and what stood in its way.
 
     Attributes:
-        refusals: every slot considered.
+        pinned: why its pinned slot was refused.
+        workers: for each worker with devices that was asked, what bars all of it, or None where devices were looked at.
         placed, asked: replicas of this plan that fit, and all of them.
         most_room: largest room on any device that may be used at all, bytes.
         most_devices: most devices of one worker that have room for it.
@@ -24,7 +24,8 @@ class Failure:
 
     ordinal: int
     demand: Demand
-    refusals: tuple[Refusal, ...]
+    pinned: Refusal | None
+    workers: tuple[Blocked | None, ...]
     placed: int
     asked: int
     most_room: int
@@ -34,18 +35,18 @@ class Failure:
 def explain(failure: Failure, spec: ModelSpec) -> tuple[str, str | None]:
     """(sentence, request field at fault or None)."""
     demand = failure.demand
-    if demand.pin is not None:
-        refusal = failure.refusals[0]
+    if failure.pinned is not None:
+        refusal = failure.pinned
         return f"slots: replica {failure.ordinal} cannot go to {refusal.text}: {refusal.reason}; {refusal.hint}.", "slots"
-    obstacles = Counter(refusal.obstacle for refusal in failure.refusals)
-    if not obstacles:
+    if not failure.workers:
         if demand.worker_id is not None:
             return f"worker_ip: worker {demand.worker_id} is not there or has no devices.", "worker_ip"
         return "no worker with a device is there: start one with xinfer-worker.", None
-    if obstacles[Obstacle.WORKER] == len(failure.refusals):
-        return f"no live worker could take it: {failure.refusals[0].reason}; {failure.refusals[0].hint}.", None
-    if not obstacles[Obstacle.MEMORY] and not obstacles[Obstacle.COUNT]:
-        engine = next(r for r in failure.refusals if r.obstacle is Obstacle.ENGINE)
+    barred = [blocked for blocked in failure.workers if blocked is not None]
+    engine = next((blocked for blocked in barred if blocked.obstacle is Obstacle.ENGINE), None)
+    if len(barred) == len(failure.workers):
+        if engine is None:
+            return f"no live worker could take it: {barred[0].reason}; {barred[0].hint}.", None
         return f"model_engine: no worker that could take it has {spec.engine}; {engine.hint}.", "model_engine"
     need = format_bytes(demand.bytes_per_device)
     most = format_bytes(max(0, failure.most_room))

@@ -9,15 +9,15 @@ from typing import Any
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import Device
 from xinfer.cluster.ids import WorkerId
-from xinfer.cluster.ledger import Usage, usage
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.cluster.routes_of import slot_text
 from xinfer.cluster.slot import Slot
-from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.snapshot import Snapshot, floor_of
 from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.errors import InvalidRequest, NoFit, NoWorker
 from xinfer.placement.explain import Failure, explain
 from xinfer.placement.filters import Blocked, Obstacle, Refusal, Shortage, refuse_devices, refuse_worker, shortage, worker_blocked
+from xinfer.placement.local import LocalUsage
 from xinfer.placement.score import Candidate, Ranking, Scorer, Shape, Strategy
 
 
@@ -43,7 +43,7 @@ class Plan:
     """A slot for every replica asked for, by ordinal.
 
     Attributes:
-        refusals: devices that were considered for automatic placement and could not have taken a replica.
+        refusals: devices that were considered for automatic placement and could not have taken a replica, if they were asked for.
     """
 
     placements: tuple[Placed, ...]
@@ -57,7 +57,7 @@ class NoFitting:
     Attributes:
         reason: one sentence about the first that has none.
         param: the request field that would have to change, None if none is at fault.
-        refusals: every slot considered for that replica, with its reason.
+        refusals: every slot considered for that replica, with its reason; without a pin, only if they were asked for.
         placements: what would fit nevertheless, by ordinal.
         no_worker: no worker is alive, so later may be better.
     """
@@ -86,6 +86,7 @@ def plan_launch(
     *,
     avoid: Collection[Slot] = (),
     strategy: Strategy = Strategy.SPREAD,
+    refusals: bool = True,
 ) -> Plan | NoFitting:
     """A slot for each of ``ordinals``; reads the snapshot, changes nothing.
 
@@ -94,14 +95,17 @@ def plan_launch(
             None = those that have never had a slot or wait for one.
         avoid: slots that come last, beside those that each replica avoids already.
         strategy: what breaks ties between slots with equally many replicas of the model.
+        refusals: name every device that could not have taken a replica, which takes a look at each; for people.
 
     Raises:
         InvalidRequest: an ordinal that the deployment does not have.
     """
-    own = {r.ordinal: r for r in snapshot.replicas.values() if r.model_uid == deployment.uid}
+    floor = floor_of(snapshot)
+    own = {r.ordinal: r for r in (floor.table[key] for key in floor.table.of_model(deployment.uid))}
     demands = _demands(deployment, own, ordinals)
     without = frozenset(own[ordinal].id for ordinal, _ in demands if ordinal in own)
-    return _Planner(snapshot, deployment, usage(snapshot, without), strategy, tuple(avoid)).plan(demands, own)
+    local = LocalUsage(floor, deployment.uid, without)
+    return _Planner(snapshot, deployment, local, strategy, tuple(avoid), refusals).plan(demands, own)
 
 
 def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collection[int] | None) -> list[tuple[int, Demand]]:
@@ -115,15 +119,18 @@ def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collecti
 
 
 class _Planner:
-    """State of one plan: the index being charged, and a ranking per shape."""
+    """State of one plan: the indices being charged, and a ranking per shape."""
 
-    def __init__(self, snapshot: Snapshot, deployment: Deployment, index: Usage, strategy: Strategy, avoid: tuple[Slot, ...]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, deployment: Deployment, local: LocalUsage, strategy: Strategy, avoid: tuple[Slot, ...], refusals: bool
+    ) -> None:
         self._workers = snapshot.workers
         self._draining = snapshot.draining
         self._deployment = deployment
-        self._usage = index
+        self._local = local
         self._avoid = avoid
-        self._scorer = Scorer(index, deployment.uid, strategy)
+        self._with_refusals = refusals
+        self._scorer = Scorer(local, deployment.uid, strategy)
         self._rankings: dict[tuple[Shape, WorkerId | None], Ranking] = {}
         self._refusals: dict[Slot, Refusal] = {}
         self._taken: list[tuple[int, Slot, int, str, tuple[Device, ...]]] = []
@@ -148,7 +155,7 @@ class _Planner:
         failure = self._first_failure(len(placements), len(demands))
         reason, param = explain(failure, self._deployment.spec)
         no_worker = not any(worker.state is WorkerState.ALIVE for worker in self._workers.values())
-        return NoFitting(reason, param, failure.refusals, placements, no_worker)
+        return NoFitting(reason, param, self._refused(failure), placements, no_worker)
 
     def _rank(self, demand: Demand) -> None:
         key = _key(demand)
@@ -156,7 +163,7 @@ class _Planner:
             return
         asked = self._asked(demand)
         self._rankings[key] = Ranking(self._scorer, key[0], ((rank, worker) for rank, worker, blocked in asked if blocked is None))
-        for refusal in self._refuse(demand):
+        for refusal in self._refuse(demand) if self._with_refusals else ():
             self._refusals.setdefault(refusal.slot, refusal)
 
     def _asked(self, demand: Demand) -> list[tuple[int, Worker, Blocked | None]]:
@@ -169,7 +176,7 @@ class _Planner:
             if blocked is not None:
                 yield from refuse_worker(worker, blocked)
             else:
-                yield from refuse_devices(worker, demand.bytes_per_device, demand.n_devices, self._usage)
+                yield from refuse_devices(worker, demand.bytes_per_device, demand.n_devices, self._local.at(worker.id))
 
     def _place_pin(self, ordinal: int, demand: Demand, pin: Slot) -> None:
         worker = self._workers.get(pin.worker_id)
@@ -179,8 +186,9 @@ class _Planner:
             gone = "its worker is not there" if worker is None else "its worker has no such device any more"
             blocked: Blocked | Shortage | None = Blocked(Obstacle.WORKER, gone, "start xinfer-worker there again, or choose another slot")
         elif (blocked := worker_blocked(worker, self._deployment.spec, worker.id in self._draining)) is None:
-            lacking = self._usage.lacking(devices, need)
-            blocked = None if lacking is None else shortage(lacking, need, self._usage)
+            usage = self._local.at(worker.id)
+            lacking = usage.lacking(devices, need)
+            blocked = None if lacking is None else shortage(lacking, need, usage)
         if blocked is None:
             self._take(ordinal, pin, need, "pinned", devices)
         else:
@@ -196,36 +204,45 @@ class _Planner:
         self._take(ordinal, slot, demand.bytes_per_device, _why(candidate), candidate.devices)
 
     def _take(self, ordinal: int, slot: Slot, need: int, reason: str, devices: Sequence[Device]) -> None:
-        self._usage.charge(slot, need, self._deployment.uid)
+        self._local.charge(slot, need)
         self._taken.append((ordinal, slot, need, reason, tuple(devices)))
 
     def _placements(self) -> tuple[Placed, ...]:
         """By ordinal, with the room that is left once all are charged."""
         return tuple(
-            Placed(ordinal, slot, need, reason, min(self._usage.room(device) for device in devices))
+            Placed(ordinal, slot, need, reason, min(self._local.at(slot.worker_id).room(device) for device in devices))
             for ordinal, slot, need, reason, devices in sorted(self._taken, key=lambda taken: taken[0])
         )
 
     def _first_failure(self, placed: int, asked: int) -> Failure:
         """Seen from the end of the plan: its own replicas are among what takes the room."""
-        ordinal, demand, refusal = min(self._failures, key=lambda failure: failure[0])
-        if refusal is not None:
-            refusals: tuple[Refusal, ...] = (refusal,)
-        elif not self._taken and len(self._rankings) == 1:
-            refusals = tuple(self._refusals.values())  # nothing has changed since these were found
-        else:
-            refusals = tuple(self._refuse(demand))
-        open_workers = [worker for _, worker, blocked in self._asked(demand) if blocked is None]
-        rooms = [[self._usage.room(device) for device in worker.devices] for worker in open_workers]
+        ordinal, demand, refusal = min(self._failures, key=_ordinal)
+        every = [(worker, blocked) for _, worker, blocked in self._asked(demand) if worker.devices]
+        rooms = [self._local.standing(worker).rooms for worker, blocked in every if blocked is None]
         return Failure(
             ordinal,
             demand,
-            refusals,
+            refusal,
+            tuple(blocked for _, blocked in every),
             placed,
             asked,
-            most_room=max((room for worker in rooms for room in worker), default=0),
-            most_devices=max((sum(room >= demand.bytes_per_device for room in worker) for worker in rooms), default=0),
+            most_room=max((each[0] for each in rooms), default=0),
+            most_devices=max((sum(room >= demand.bytes_per_device for room in each) for each in rooms), default=0),
         )
+
+    def _refused(self, failure: Failure) -> tuple[Refusal, ...]:
+        """Every slot that was considered for it."""
+        if failure.pinned is not None:
+            return (failure.pinned,)
+        if not self._with_refusals:
+            return ()
+        if not self._taken and len(self._rankings) == 1:
+            return tuple(self._refusals.values())  # nothing has changed since these were found
+        return tuple(self._refuse(failure.demand))
+
+
+def _ordinal(failure: tuple[int, Demand, Refusal | None]) -> int:
+    return failure[0]
 
 
 def _key(demand: Demand) -> tuple[Shape, WorkerId | None]:

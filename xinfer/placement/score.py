@@ -3,10 +3,10 @@
 The score is lexicographic, lower is better: failed there before, replicas of the model on the devices, on the worker, the
 part of the memory that is free (most first to spread, least first to pack), then (worker, device index).
 
-Candidates are kept as one heap entry per worker: the best group of its devices. A charge makes every group of that worker
-worse (one more replica of the model there), never better, so an entry can be trusted to be at least as good as its worker
-really is: take the top, score it anew, and put it back if it has sunk. One plan thus costs one pass over the devices plus
-one worker's devices per replica.
+Candidates are kept as one heap entry per worker, which begins as a bound that the worker's standing gives: no group of its
+devices is better. A charge makes every group of that worker worse (one more replica of the model there), never better, so
+an entry can be trusted to be at least as good as its worker really is: take the top, score it anew, and put it back if it has
+sunk. One plan thus costs one pass over the workers plus few workers' devices per replica.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from xinfer.cluster.device import Device
 from xinfer.cluster.ids import DeviceUuid, ModelUid
 from xinfer.cluster.ledger import Usage
 from xinfer.cluster.worker import Worker
+from xinfer.placement.local import LocalUsage
 
 
 class Strategy(StrEnum):
@@ -67,18 +68,29 @@ class Candidate:
 class Scorer:
     """Scores groups of devices for replicas of one model; counts what it looks at."""
 
-    __slots__ = ("_model_uid", "_sign", "_usage", "looked_at")
+    __slots__ = ("_local", "_model_uid", "_sign", "looked_at")
 
-    def __init__(self, usage: Usage, model_uid: ModelUid, strategy: Strategy) -> None:
-        self._usage = usage
+    def __init__(self, local: LocalUsage, model_uid: ModelUid, strategy: Strategy) -> None:
+        self._local = local
         self._model_uid = model_uid
         self._sign = -1.0 if strategy is Strategy.SPREAD else 1.0
         self.looked_at = 0
         """Devices scored so far: the cost of the plan."""
 
+    def bound(self, worker: Worker, rank: int, shape: Shape) -> Score | None:
+        """No group on this worker scores better; None if surely none fits."""
+        standing, local = self._local.standing(worker), self._local
+        if len(standing.rooms) < shape.n_devices or standing.rooms[shape.n_devices - 1] < shape.need:
+            return None
+        on_device, on_worker = 0, local.on_worker.get(worker.id, 0)
+        if on_worker:
+            counts = sorted(local.on_device.get(device.uuid, 0) for device in worker.devices)
+            on_device = sum(counts[: shape.n_devices])
+        return Score(False, on_device, on_worker, -standing.widest if self._sign < 0 else 0.0, rank, 0)
+
     def best(self, worker: Worker, rank: int, shape: Shape, avoid: frozenset[DeviceUuid] = frozenset()) -> Candidate | None:
         """The best group on this worker, None if none fits."""
-        usage, model_uid, sign = self._usage, self._model_uid, self._sign
+        usage, model_uid, sign = self._local.at(worker.id), self._model_uid, self._sign
         self.looked_at += len(worker.devices)
         fitting: list[tuple[bool, int, float, int, Device]] = []
         for device in worker.devices:
@@ -88,7 +100,7 @@ class Scorer:
                 fitting.append((device.uuid in avoid, usage.on_device(device.uuid, model_uid), fraction, device.index, device))
         if len(fitting) < shape.n_devices:
             return None
-        chosen = [min(fitting, key=_device_key)] if shape.n_devices == 1 else self._group(fitting, shape)
+        chosen = [min(fitting, key=_device_key)] if shape.n_devices == 1 else self._group(usage, fitting, shape)
         if not chosen:
             return None
         worst = max(entry[2] for entry in chosen)
@@ -103,17 +115,23 @@ class Scorer:
         devices = tuple(sorted((entry[4] for entry in chosen), key=_index))
         return Candidate(score, worker, devices, abs(worst))
 
-    def _group(self, fitting: list[tuple[bool, int, float, int, Device]], shape: Shape) -> list[tuple[bool, int, float, int, Device]]:
+    @staticmethod
+    def _group(
+        usage: Usage, fitting: list[tuple[bool, int, float, int, Device]], shape: Shape
+    ) -> list[tuple[bool, int, float, int, Device]]:
         """The best devices that fit together; empty if too few do (those of one memory domain share what is free)."""
         fitting.sort(key=_device_key)
-        together = self._usage.together((entry[4] for entry in fitting), shape.need, shape.n_devices)
+        together = usage.together((entry[4] for entry in fitting), shape.need, shape.n_devices)
         if len(together) < shape.n_devices:
             return []
         return [entry for entry in fitting if entry[4] in together]
 
 
 class Ranking:
-    """The workers that can take one shape, best first, while the usage underneath is being charged."""
+    """The workers that can take one shape, best first, while the usage underneath is being charged.
+
+    Packing, workers that share a memory may come a little out of order: a charge on one makes the other fuller, thus better.
+    """
 
     __slots__ = ("_heap", "_scorer", "_shape")
 
@@ -122,9 +140,9 @@ class Ranking:
         self._shape = shape
         self._heap: list[tuple[Score, int, Worker]] = []
         for rank, worker in workers:
-            candidate = scorer.best(worker, rank, shape)
-            if candidate is not None:
-                self._heap.append((candidate.score, rank, worker))
+            bound = scorer.bound(worker, rank, shape)
+            if bound is not None:
+                self._heap.append((bound, rank, worker))
         heapq.heapify(self._heap)
 
     def take(self, avoid: frozenset[DeviceUuid] = frozenset()) -> Candidate | None:

@@ -32,6 +32,8 @@ def test_the_unpinned_move_away_and_the_worker_is_empty() -> None:
     cluster = on_a(Demand(GIB), Demand(GIB))
     cluster.do(WorkerJoined(worker("b")))
     begun = starts(drain(cluster))
+    assert cluster.snapshot.behind, "one move in a step, the next one at once"
+    begun += starts(cluster.tick(0.0))
     assert [key for key, _ in begun] == ["m-2", "m-3"]
     assert {cluster.replica(key).slot for key, _ in begun} == {slot("b", 0), slot("b", 1)}
     assert left_on(cluster.snapshot, A) == (("m-0", "m-1"), ())

@@ -1,11 +1,11 @@
-"""The replicas of a snapshot with the indices that keep a step cheap: by model, by worker, and those that wait or move."""
+"""The replicas of a snapshot with the indices that keep a step cheap: by model, worker and device, and those that wait or move."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
-from xinfer.cluster.ids import ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.ids import DeviceUuid, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Replica
 
 SETTLED = frozenset({Phase.READY, Phase.FAILED})
@@ -21,18 +21,22 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
     Copies are shallow: one event at 10,000 replicas costs some tenths of a millisecond.
     """
 
-    __slots__ = ("_by_model", "_by_worker", "_rows", "_unsettled")
+    __slots__ = ("_by_model", "_by_worker", "_on_device", "_rows", "_unsettled")
 
     def __init__(self) -> None:
         self._rows: dict[ReplicaId, Replica] = {}
         self._by_model: dict[ModelUid, _Ids] = {}
         self._by_worker: dict[WorkerId, _Ids] = {}
+        self._on_device: dict[DeviceUuid, _Ids] = {}
         self._unsettled: _Ids = {}
 
     @classmethod
     def of(cls, replicas: Mapping[ReplicaId, Replica]) -> ReplicaTable:
         """``replicas`` itself if it is a table already, else a table of them."""
         return replicas if isinstance(replicas, cls) else cls().changed(replicas)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReplicaTable.of, (self._rows,)  # the indices are worked out where it arrives
 
     def __getitem__(self, key: ReplicaId) -> Replica:
         return self._rows[key]
@@ -54,6 +58,10 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
         """Ids of the replicas with a slot there, those in back-off included."""
         return tuple(self._by_worker.get(worker_id, ()))
 
+    def on_device(self, uuid: DeviceUuid) -> tuple[ReplicaId, ...]:
+        """Ids of the replicas whose slot has that device, on whatever worker."""
+        return tuple(self._on_device.get(uuid, ()))
+
     def unsettled(self) -> tuple[ReplicaId, ...]:
         """Ids of the replicas that wait, start or stop."""
         return tuple(self._unsettled)
@@ -64,6 +72,7 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
         after._rows = dict(self._rows)
         models = _Index(self._by_model)
         workers = _Index(self._by_worker)
+        devices = _Index(self._on_device)
         unsettled = dict(self._unsettled)
         for key, new in rows.items():
             old = after._rows.get(key)
@@ -76,37 +85,50 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
                     unsettled.pop(key, None)
                 else:
                     unsettled[key] = None
-            models.move(key, old.model_uid if old else None, new.model_uid if new else None)
+            models.move(key, _model(old), _model(new))
             workers.move(key, _worker(old), _worker(new))
-        after._by_model, after._by_worker, after._unsettled = models.after, workers.after, unsettled
+            devices.move(key, _devices(old), _devices(new))
+        after._by_model, after._by_worker = models.after, workers.after
+        after._on_device, after._unsettled = devices.after, unsettled
         return after
 
 
-def _worker(replica: Replica | None) -> WorkerId | None:
-    return replica.slot.worker_id if replica is not None and replica.slot is not None else None
+def _model(replica: Replica | None) -> tuple[ModelUid, ...]:
+    return () if replica is None else (replica.model_uid,)
+
+
+def _worker(replica: Replica | None) -> tuple[WorkerId, ...]:
+    return () if replica is None or replica.slot is None else (replica.slot.worker_id,)
+
+
+def _devices(replica: Replica | None) -> tuple[DeviceUuid, ...]:
+    return () if replica is None or replica.slot is None else replica.slot.device_uuids
 
 
 class _Index(Generic[K]):
     """Copy-on-write of sets by key: only those that change are copied, once."""
 
     def __init__(self, before: dict[K, _Ids]) -> None:
-        self.after = dict(before)
+        self._before = before
         self._own: set[K] = set()
+        self.after = before
 
-    def move(self, item: ReplicaId, old: K | None, new: K | None) -> None:
-        """Take ``item`` from the set of ``old`` to that of ``new``."""
+    def move(self, item: ReplicaId, old: Iterable[K], new: Iterable[K]) -> None:
+        """Take ``item`` from the sets of ``old`` to those of ``new``."""
         if old == new:
             return
-        if old is not None:
-            bucket = self._bucket(old)
+        for key in old:
+            bucket = self._bucket(key)
             bucket.pop(item, None)
             if not bucket:
-                del self.after[old]
-                self._own.discard(old)
-        if new is not None:
-            self._bucket(new)[item] = None
+                del self.after[key]
+                self._own.discard(key)
+        for key in new:
+            self._bucket(key)[item] = None
 
     def _bucket(self, key: K) -> _Ids:
+        if self.after is self._before:
+            self.after = dict(self._before)
         if key not in self._own:
             self.after[key] = dict(self.after.get(key, ()))
             self._own.add(key)

@@ -6,9 +6,9 @@ import pickle
 import random
 
 from tests.unit.control.clusters import slot
-from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Replica
-from xinfer.control.table import SETTLED, ReplicaTable
+from xinfer.cluster.table import SETTLED, ReplicaTable
 
 
 def row(key: int, model: str, worker: str | None, phase: Phase) -> Replica:
@@ -23,6 +23,8 @@ def check(table: ReplicaTable, rows: dict[ReplicaId, Replica]) -> None:
         assert set(table.of_model(ModelUid(model))) == {k for k, r in rows.items() if r.model_uid == model}
     for worker in "abc":
         assert set(table.on_worker(WorkerId(worker))) == {k for k, r in rows.items() if r.slot and r.slot.worker_id == worker}
+    for device in ("a-gpu0", "b-gpu0", "c-gpu0"):
+        assert set(table.on_device(DeviceUuid(device))) == {k for k, r in rows.items() if r.slot and device in r.slot.device_uuids}
     assert set(table.unsettled()) == {k for k, r in rows.items() if r.phase not in SETTLED}
 
 
