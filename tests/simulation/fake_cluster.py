@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,19 +62,45 @@ STORM = Weather(0.06, 0.15, 4.0, (("ready", 0.72), ("crash", 0.12), ("oom", 0.06
 CALM = Weather()
 
 
-class FakeCluster:
-    """Carries out what ``step`` asks for; every step is checked."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a cluster is.
 
-    def __init__(self, seed: int) -> None:
+    Attributes:
+        gpus, gib: of each worker; 0 = drawn for each.
+        replicas: that run when the history begins, ``each`` of a model; the supervisor has just been restarted then.
+        models: uids that launches choose among, beside those that run.
+        check_whole: steps from one check of everything to the next.
+    """
+
+    workers: int
+    gpus: int = 0
+    gib: int = 0
+    replicas: int = 0
+    each: int = 10
+    models: int = 6
+    check_whole: int = 100
+
+
+def small(dice: random.Random) -> Shape:
+    """Two to four workers of one to three GPUs."""
+    return Shape(dice.randint(2, 4))
+
+
+class FakeCluster:
+    """Carries out what ``step`` asks for; every step is checked.
+
+    Attributes:
+        spent: seconds of CPU that steps took, by the kind of their event.
+    """
+
+    def __init__(self, seed: int, shape: Shape | None = None) -> None:
         self.dice = random.Random(seed)
         self.now = 1_000.0
         self.weather = STORM
-        self.workers = {
-            w.id: w
-            for w in (
-                FakeWorker.make(name, self.dice.randint(1, 3), self.dice.choice([16, 24])) for name in "abcd"[: self.dice.randint(2, 4)]
-            )
-        }
+        self.shape = shape or small(self.dice)
+        self.workers = {w.id: w for w in (self._make_worker(n) for n in range(self.shape.workers))}
+        self.spent: dict[str, array[float]] = {}
         self.life = 0
         self.supervisor_up = True
         self.stored: tuple[tuple[Deployment, ...], frozenset[WorkerId], frozenset[WorkerId]] = ((), frozenset(), frozenset())
@@ -81,18 +109,38 @@ class FakeCluster:
         self.check = Invariants()
         self.steps = 0
         self.log: deque[str] = deque(maxlen=60)
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = itertools.count()
         self._models = itertools.count()
+        if self.shape.replicas:
+            self._fill()
         self.begin_supervisor()
         self._every(1.0, self._tick)
         for worker in self.workers.values():
             self._every(2.0, lambda worker=worker: self._beat(worker))  # type: ignore[misc]
             self._every(0.5, lambda worker=worker: self._talk(worker))  # type: ignore[misc]
 
+    def _make_worker(self, number: int) -> FakeWorker:
+        gpus = self.shape.gpus or self.dice.randint(1, 3)
+        return FakeWorker.make(f"w{number}-", gpus, self.shape.gib or self.dice.choice([16, 24]))
+
+    def _fill(self) -> None:
+        """Replicas that ran before this history began: what is on disk, and processes on the devices in turn."""
+        shape, devices = self.shape, [(w, d) for d in range(self.shape.gpus) for w in self.workers.values()]
+        deployments = []
+        for first in range(0, shape.replicas, shape.each):
+            uid = ModelUid(f"run{first // shape.each}")
+            ordinals = tuple(range(min(shape.each, shape.replicas - first)))
+            deployments.append(Deployment(uid, SPEC, (Demand(2 * GIB),) * len(ordinals), ordinals, self.now, next_ordinal=len(ordinals)))
+            for ordinal in ordinals:
+                worker, device = devices[(first + ordinal) % len(devices)]
+                worker.hold(uid, ordinal, Epoch(first + ordinal + 1), device, 2 * GIB)
+        self.reserved_epoch = shape.replicas
+        self.stored = (tuple(deployments), frozenset(self.workers), frozenset())
+
     # --- time ---
 
-    def at(self, delay: float, action: Callable[[], None]) -> None:
+    def at(self, delay: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._heap, (self.now + delay, next(self._sequence), action))
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
@@ -137,16 +185,28 @@ class FakeCluster:
         if not isinstance(event, WorkerBeat | Tick):
             self.log.append(f"{self.now:.2f} {event}")
         self.check.told(event)
+        began = time.thread_time()
         after, effects = step(before, event, self.now, TIMINGS)
+        self.spent.setdefault(type(event).__name__, array("d")).append(time.thread_time() - began)
         self.check.stepped(before, event, self.now, after, effects, self.log)
+        if self.steps % self.shape.check_whole == 0:
+            self.check.whole(after)
         self.snapshot = after
         if after.next_epoch > self.reserved_epoch - EPOCH_BLOCK // 2:
             self.reserved_epoch = after.next_epoch + EPOCH_BLOCK
-        deployments = tuple(d for d in after.deployments.values() if d.ordinals)
-        self.stored = (deployments, frozenset(after.workers) | after.expected, after.draining)
+        self._write(before, after)
         for effect in effects:
             self.log.append(f"{self.now:.2f}   -> {effect}"[:300])
             self._send_effect(effect)
+
+    def _write(self, before: Snapshot, after: Snapshot) -> None:
+        """What the store keeps."""
+        deployments, workers, _draining = self.stored
+        if after.deployments is not before.deployments:
+            deployments = tuple(d for d in after.deployments.values() if d.ordinals)
+        if after.workers.keys() != before.workers.keys() or after.expected != before.expected:
+            workers = frozenset(after.workers) | after.expected
+        self.stored = (deployments, workers, after.draining)
 
     def ask(self, event: Event) -> None:
         """What people ask for may be refused; then nothing has changed."""
@@ -157,20 +217,25 @@ class FakeCluster:
                 self.log.append(f"{self.now:.2f}   refused: {error}")
 
     def _tick(self) -> None:
-        if self.supervisor_up:
+        """A tick, and more of them at once while there is something left to do: as the supervisor does it."""
+        while self.supervisor_up:
             self.do(Tick(self.now))
+            if not self.snapshot.behind:
+                return
 
     # --- the network ---
 
     def _send_effect(self, effect: Effect) -> None:
+        life, process = self.life, self.workers[effect.worker_id].process
         if self.dice.random() >= self.weather.lose_effect:
-            life = self.life
-            self.at(self._delay(), lambda: self._arrive(effect, life))
+            self.at(self._delay(), lambda: self._arrive(effect, life, process))
         if self.dice.random() < self.weather.repeat:
-            self.at(self._delay(), lambda: self._arrive(effect, -1))
+            self.at(self._delay(), lambda: self._arrive(effect, -1, process))
 
-    def _arrive(self, effect: Effect, life: int) -> None:
+    def _arrive(self, effect: Effect, life: int, process: int) -> None:
         worker = self.workers[effect.worker_id]
+        if worker.process != process:
+            return
         if isinstance(effect, StopReplica):
             if worker.up and worker.linked:
                 self._stop(worker, effect)
@@ -187,8 +252,10 @@ class FakeCluster:
         (fate,) = self.dice.choices([f for f, _ in self.weather.fates], [w for _, w in self.weather.fates])
         # One that chooses may choose otherwise the next time: it measures.
         chosen = self.dice.choice(effect.assignment.dtype_open) if effect.assignment.dtype_open else effect.assignment.spec.dtype
-        worker.running[replica.id] = Process(replica, fate, chosen)
-        self.check.lives(replica)
+        worker.begin(Process(replica, fate, chosen))
+        life_of = (replica.id, replica.epoch)
+        twins = [w.id for w in self.workers.values() if w is not worker and w.runs(*life_of)]
+        self.check.lives(replica, twins)
         delay = 0.0
         for phase in (Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY):
             delay += self.dice.uniform(0.1, 2.0)
@@ -202,40 +269,41 @@ class FakeCluster:
             worker.outbox.append(ReplicaEnded(effect.replica_id, effect.epoch))
         elif held.replica.epoch == effect.epoch and held.stop_at is None:
             held.stop_at = self.now + self.dice.uniform(0, effect.drain_seconds) + 0.05
-            self.at(held.stop_at - self.now, lambda: worker.end(effect.replica_id, effect.epoch, "stopped") and None)
+            self.at(held.stop_at - self.now, lambda: worker.end(effect.replica_id, effect.epoch, "stopped"))
 
     def _talk(self, worker: FakeWorker) -> None:
         """Join if need be, else send the news, each on a way of its own."""
         if not (worker.up and worker.linked and self.supervisor_up):
             return
-        life = self.life
+        life, process = self.life, worker.process
         if worker.registration is None:
             if not worker.joining:
                 worker.joining = True
                 hello = WorkerJoined(worker.hello(), tuple(p.replica for p in worker.running.values()))
-                self.at(self._delay(), lambda: self._join(worker, hello, life))
+                self.at(self._delay(), lambda: self._join(worker, hello, life, process))
             return
         news, worker.outbox = worker.outbox, []
         for event in news:
-            self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, True))  # type: ignore[misc]
+            self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, process, True))  # type: ignore[misc]
             if self.dice.random() < self.weather.repeat:
-                self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, False))  # type: ignore[misc]
+                self.at(self._delay(), lambda event=event: self._deliver(worker, event, life, process, False))  # type: ignore[misc]
 
-    def _reaches(self, worker: FakeWorker, life: int) -> bool:
-        return worker.up and worker.linked and self.supervisor_up and life == self.life
+    def _reaches(self, worker: FakeWorker, life: int, process: int) -> bool:
+        return worker.up and worker.linked and self.supervisor_up and (life, process) == (self.life, worker.process)
 
-    def _join(self, worker: FakeWorker, hello: WorkerJoined, life: int) -> None:
-        worker.joining = False
-        if not self._reaches(worker, life):
+    def _join(self, worker: FakeWorker, hello: WorkerJoined, life: int, process: int) -> None:
+        if worker.process == process:
+            worker.joining = False
+        if not self._reaches(worker, life, process):
             return
         for _ in range(1 + (self.dice.random() < self.weather.repeat)):
             self.do(hello)
         worker.registration = self.snapshot.workers[worker.id].epoch
 
-    def _deliver(self, worker: FakeWorker, event: Event, life: int, again: bool) -> None:
-        if self._reaches(worker, life):
+    def _deliver(self, worker: FakeWorker, event: Event, life: int, process: int, again: bool) -> None:
+        if self._reaches(worker, life, process):
             self.do(event)
-        elif again and worker.up:
+        elif again and worker.process == process:
             worker.outbox.append(event)
 
     def _beat(self, worker: FakeWorker) -> None:
@@ -243,9 +311,10 @@ class FakeCluster:
             return
         running = tuple((p.replica.id, p.replica.epoch) for p in worker.running.values())
         beat, life = WorkerBeat(worker.id, worker.registration, worker.free(), running), self.life
+        process = worker.process
 
         def arrive() -> None:
-            if self._reaches(worker, life):
+            if self._reaches(worker, life, process):
                 if must_rejoin(self.snapshot, worker.id, beat.epoch):
                     if worker.registration == beat.epoch:
                         worker.registration = None
@@ -257,9 +326,10 @@ class FakeCluster:
     # --- faults and people ---
 
     def kill_replica(self) -> None:
-        lives = [(w, p.replica) for w in self.workers.values() for p in w.running.values()]
-        if lives:
-            worker, replica = self.dice.choice(lives)
+        busy = [w for w in self.workers.values() if w.running]
+        if busy:
+            worker = self.dice.choice(busy)
+            replica = self.dice.choice(list(worker.running.values())).replica
             self.log.append(f"{self.now:.2f} kill {replica.id}@{replica.epoch}")
             worker.end(replica.id, replica.epoch, "killed")
 
@@ -269,9 +339,7 @@ class FakeCluster:
             self.log.append(f"{self.now:.2f} worker {worker.id} dies")
             goodbye = WorkerGone(worker.id, worker.registration) if worker.registration is not None else None
             polite = goodbye is not None and worker.linked and self.supervisor_up and self.dice.random() < 0.3
-            worker.up, worker.registration = False, None
-            worker.running.clear()
-            worker.outbox.clear()
+            worker.die()
             if polite and goodbye is not None:
                 self.do(goodbye)
             self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "up", True))
@@ -296,7 +364,7 @@ class FakeCluster:
 
     def launch(self) -> None:
         demands = tuple(self._demand() for _ in range(self.dice.randint(1, 3)))
-        uid = ModelUid(f"m{next(self._models) % 6}")
+        uid = ModelUid(f"m{next(self._models) % self.shape.models}")
         ordinals = tuple(range(len(demands)))
         left_open = OPEN if self.dice.random() < 0.6 else ()
         self.ask(LaunchRequested(Deployment(uid, SPEC, demands, ordinals, self.now, next_ordinal=len(demands), dtype_open=left_open)))

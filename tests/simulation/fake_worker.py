@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import Device, DeviceKind, DeviceReport
-from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
+from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.ledger import usable_bytes
 from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.slot import Slot
 from xinfer.cluster.worker import Worker
 from xinfer.control.events import Event, ReplicaEnded, ReplicaProgressed, ReplicaReady
+from xinfer.control.lifecycle import replica_id
 
 GIB = 1024**3
 ENGINE = "sentence_transformers"
@@ -39,6 +41,8 @@ class FakeWorker:
     Attributes:
         up: the process lives. linked: the network to the supervisor works.
         registration: epoch it was given by the supervisor's life it last joined; None = has to join.
+        process: which process it is; messages from or to an earlier one never arrive, as their connections are gone.
+        begun: epochs that have had their life in this process.
         outbox: news not yet delivered; survives everything but the end of the process.
     """
 
@@ -50,6 +54,8 @@ class FakeWorker:
     joining: bool = False
     running: dict[ReplicaId, Process] = field(default_factory=dict)
     outbox: list[Event] = field(default_factory=list)
+    process: int = 0
+    begun: set[Epoch] = field(default_factory=set)
 
     @classmethod
     def make(cls, name: str, gpus: int, gib: int) -> FakeWorker:
@@ -72,6 +78,22 @@ class FakeWorker:
                     used[uuid] += process.replica.reserved_bytes
         return {d.uuid: d.total_bytes - used[d.uuid] for d in self.devices}
 
+    def runs(self, replica_id: ReplicaId, epoch: Epoch) -> bool:
+        """Whether this very life is here."""
+        process = self.running.get(replica_id)
+        return process is not None and process.replica.epoch == epoch
+
+    def hold(self, uid: ModelUid, ordinal: int, epoch: Epoch, device: int, size: int) -> None:
+        """A replica that has been ready here for long."""
+        slot = Slot(self.id, (self.devices[device].uuid,))
+        reports = (DeviceReport(slot.device_uuids[0], "simulated", DeviceKind.SIMULATED, 1),)
+        address = Address(f"{self.id}:{epoch}")
+        replica = Replica(
+            replica_id(uid, ordinal), uid, ordinal, epoch, Phase.READY, slot, size, True, address, 1, reports, ready_at=1.0, speed=10.0
+        )
+        replica = replace(replica, budget_tokens=512, dtype=Dtype.FLOAT32)
+        self.running[replica.id] = Process(replica, "ready", Dtype.FLOAT32)
+
     def reserved(self, uuid: DeviceUuid) -> int:
         """Its own ledger."""
         return sum(p.replica.reserved_bytes for p in self.running.values() if p.replica.slot and uuid in p.replica.slot.device_uuids)
@@ -84,6 +106,8 @@ class FakeWorker:
         held = self.running.get(replica.id)
         if held is not None:
             return f"still runs here with epoch {held.replica.epoch}"
+        if replica.epoch in self.begun:
+            return f"has had its life of epoch {replica.epoch} here"
         there = {d.uuid: d for d in self.devices}
         for uuid in slot.device_uuids:
             if uuid not in there:
@@ -91,6 +115,18 @@ class FakeWorker:
             if self.reserved(uuid) + replica.reserved_bytes > usable_bytes(there[uuid]):
                 return f"{uuid} is full"
         return ""
+
+    def begin(self, process: Process) -> None:
+        """A replica's life begins."""
+        self.running[process.replica.id] = process
+        self.begun.add(process.replica.epoch)
+
+    def die(self) -> None:
+        """Its process ends with all that it runs; another one may come up."""
+        self.up, self.registration, self.joining, self.process = False, None, False, self.process + 1
+        self.running.clear()
+        self.outbox.clear()
+        self.begun.clear()
 
     def advance(self, replica_id: ReplicaId, epoch: Epoch, phase: Phase, now: float) -> None:
         """A start comes to its next stage, or to its end."""

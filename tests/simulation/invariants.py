@@ -1,62 +1,108 @@
-"""What must hold after every step of every history."""
+"""What must hold after every step of every history.
+
+After each step the rows, workers and deployments that it wrote are checked, with everything that they may have touched: their
+devices, their models and those models' routes. ``whole`` checks all there is, and that nothing was missed on the way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from typing import NoReturn, TypeVar
 
-from xinfer.cluster.ids import DeviceUuid, Epoch, ReplicaId
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.floor import Floor
+from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.ledger import usable_bytes
 from xinfer.cluster.replica import HOLDS_SLOT, STARTING, Phase, Replica
+from xinfer.cluster.routes import ModelRoutes
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.cluster.worker import WorkerState
+from xinfer.cluster.table import ReplicaTable
+from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.effects import Effect, StartReplica
 from xinfer.control.events import Event, ReplicaEnded, WorkerBeat, WorkerJoined
 
+CHARGED = HOLDS_SLOT | {Phase.QUEUED}
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 class Invariants:
-    """Remembers one history: which epochs were given out, which lives are known to be over."""
+    """Remembers one history: which epochs were given out, which lives are known to be over, what is charged and shown."""
 
     def __init__(self) -> None:
         self._epochs: set[Epoch] = set()
         self._dead: set[tuple[ReplicaId, Epoch]] = set()
         self._log: Iterable[str] = ()
+        self._charged: dict[DeviceUuid, int] = {}
+        self._usable: dict[DeviceUuid, int] = {}
+        self._rows: dict[ModelUid, set[ReplicaId]] = {}
+        self._shown: dict[ModelUid, ModelRoutes] = {}
+        self._homes: dict[WorkerId, set[ModelUid]] = {}  # models that were ever there
         self.started = 0
         self.restarted = 0
+        self.steps = 0
+        self.wholes = 0
 
     def begin(self, snapshot: Snapshot) -> None:
         """A supervisor starts."""
         self._new_epoch(snapshot.epoch)
+        self._charged, self._usable, self._rows, self._shown = _charges(snapshot.replicas.values()), {}, {}, {}
+        for key, replica in snapshot.replicas.items():
+            self._rows.setdefault(replica.model_uid, set()).add(key)
+        self._shown = dict(plain_routes(snapshot, snapshot.deployments))
 
     def told(self, event: Event) -> None:
         """The supervisor is about to learn this."""
         if isinstance(event, ReplicaEnded):
             self._dead.add((event.replica_id, event.epoch))
 
-    def lives(self, replica: Replica) -> None:
-        """A process really began."""
+    def lives(self, replica: Replica, others: Collection[WorkerId] = ()) -> None:
+        """A process really began; ``others``: workers on which a process of the same life runs already."""
         self._dead.discard((replica.id, replica.epoch))
+        if others:
+            self._fail(f"{replica.id}@{replica.epoch} runs on {sorted(others)} already")
 
     def stepped(self, before: Snapshot, event: Event, now: float, after: Snapshot, effects: tuple[Effect, ...], log: Iterable[str]) -> None:
         """Check one step."""
         self._log = log
-        if after is before and not effects:
-            return
+        self.steps += 1
         if after.expected and now < after.settle_until:
             self._settling(event, effects)
         self._starts(before, after, effects)
-        if after.replicas is not before.replicas or after.deployments is not before.deployments:
-            self._memory(after)
-            self._places(after)
-            self._dtypes(before, after)
-            self._deployments(after)
-            self._moves(after)
-        for key, worker in after.workers.items():
-            known = before.workers.get(key)
-            if known is None or known.epoch != worker.epoch:
-                self._new_epoch(worker.epoch)
-        self._routes(before, after)
+        rows = _differing(before.replicas, after.replicas)
+        workers = _differing(before.workers, after.workers)
+        deployments = _differing(before.deployments, after.deployments)
+        models = {*deployments, *self._note_rows(before, after, rows)}
+        self._note_workers(before, after, workers)
+        self._memory({uuid for key in rows for table in (before, after) for uuid in _devices(table.replicas.get(key))})
+        self._places(after, rows)
+        for uid in models:
+            self._model(before, after, uid)
+        models |= {after.replicas[key].model_uid for key in self._on(before, after, workers)}
+        if isinstance(event, ReplicaEnded) and event.replica_id in after.replicas:
+            models.add(after.replicas[event.replica_id].model_uid)
+        self._routes(before, after, models)
+
+    def whole(self, snapshot: Snapshot) -> None:
+        """Everything, counted anew."""
+        self.wholes += 1
+        if _charges(snapshot.replicas.values()) != {uuid: size for uuid, size in self._charged.items() if size}:
+            self._fail("the charges that were followed are not those of the rows")
+        self._memory(self._charged)
+        self._places(snapshot, snapshot.replicas)
+        for uid in {*snapshot.deployments, *(replica.model_uid for replica in snapshot.replicas.values())}:
+            self._model(snapshot, snapshot, uid)
+        shown = plain_routes(snapshot, snapshot.deployments)
+        if shown != self._shown:
+            self._fail("the routes that were followed are not those of the rows")
+        if (
+            snapshot.floor is not None
+            and snapshot.floor.standings != Floor.of(snapshot.workers, ReplicaTable.of(snapshot.replicas)).standings
+        ):
+            self._fail("the room that was carried on is not that of the rows")
+        for uid in shown:
+            self._named(snapshot, shown[uid])
 
     def _fail(self, what: str) -> NoReturn:
         raise AssertionError(what + "\n" + "\n".join(self._log))
@@ -94,108 +140,187 @@ class Invariants:
             if effect.worker_id not in after.workers or after.workers[effect.worker_id].state is not WorkerState.ALIVE:
                 self._fail(f"{replica.id} is started on {effect.worker_id}, which is not alive")
 
-    def _dtypes(self, before: Snapshot, after: Snapshot) -> None:
-        """One dtype for all replicas of a deployment, for ever; while it is open, one replica alone finds it out."""
-        starting: dict[str, int] = {}
-        for replica in after.replicas.values():
-            deployment = after.deployments.get(replica.model_uid)
-            if deployment is None:
+    # --- what is followed from step to step ---
+
+    def _note_rows(self, before: Snapshot, after: Snapshot, rows: Collection[ReplicaId]) -> set[ModelUid]:
+        models = set()
+        for key in rows:
+            for replica, sign in ((before.replicas.get(key), -1), (after.replicas.get(key), 1)):
+                if replica is None:
+                    continue
+                models.add(replica.model_uid)
+                self._rows.setdefault(replica.model_uid, set()).discard(key)
+                if replica.phase in CHARGED:
+                    for uuid in _devices(replica):
+                        self._charged[uuid] = self._charged.get(uuid, 0) + sign * replica.reserved_bytes
+            replica = after.replicas.get(key)
+            if replica is not None:
+                self._rows[replica.model_uid].add(key)
+                if replica.slot is not None:
+                    self._homes.setdefault(replica.slot.worker_id, set()).add(replica.model_uid)
+        return models
+
+    def _note_workers(self, before: Snapshot, after: Snapshot, workers: Collection[WorkerId]) -> None:
+        for key in workers:
+            known, worker = before.workers.get(key), after.workers.get(key)
+            if worker is None:
                 continue
-            if replica.phase is Phase.READY and (deployment.dtype_open or replica.dtype != deployment.spec.dtype):
-                self._fail(
-                    f"{replica.id} is ready in {replica.dtype}, its model is in {deployment.spec.dtype}, open {deployment.dtype_open}"
-                )
-            if replica.phase in STARTING and deployment.dtype_open:
-                starting[deployment.uid] = starting.get(deployment.uid, 0) + 1
-        for uid, count in starting.items():
-            if count > 1:
-                self._fail(f"{count} replicas of {uid} choose a dtype at once")
-        for uid, deployment in after.deployments.items():
-            known = before.deployments.get(uid)
-            same = known is not None and known.created_at == deployment.created_at
-            if known is not None and same and not known.dtype_open and (deployment.dtype_open or known.spec.dtype != deployment.spec.dtype):
-                self._fail(f"the dtype of {uid} was {known.spec.dtype} for good and is {deployment.spec.dtype}")
+            if known is None or known.epoch != worker.epoch:
+                self._new_epoch(worker.epoch)
+            self._usable.update((device.uuid, usable_bytes(device)) for device in worker.devices)
 
-    def _memory(self, after: Snapshot) -> None:
-        reserved: dict[DeviceUuid, int] = {}
-        for replica in after.replicas.values():
-            if replica.slot is not None and replica.phase in HOLDS_SLOT | {Phase.QUEUED}:
-                for uuid in replica.slot.device_uuids:
-                    reserved[uuid] = reserved.get(uuid, 0) + replica.reserved_bytes
-        devices = {d.uuid: d for w in after.workers.values() for d in w.devices}
-        for uuid, total in reserved.items():
-            if uuid in devices and total > usable_bytes(devices[uuid]):
-                self._fail(f"{uuid} has {total} bytes reserved of {usable_bytes(devices[uuid])}")
+    def _on(self, before: Snapshot, after: Snapshot, workers: Collection[WorkerId]) -> list[ReplicaId]:
+        """Replicas on workers that changed otherwise than by the memory they see."""
+        moved = set()
+        for key in workers:
+            if _seen(before.workers.get(key)) != _seen(after.workers.get(key)):
+                moved.add(key)
+        models = {model for key in moved for model in self._homes.get(key, ())}
+        return [key for model in models for key in self._rows.get(model, ()) if key in after.replicas]
 
-    def _places(self, after: Snapshot) -> None:
-        for key, replica in after.replicas.items():
+    # --- what must hold ---
+
+    def _memory(self, uuids: Iterable[DeviceUuid]) -> None:
+        for uuid in uuids:
+            total = self._charged.get(uuid, 0)
+            if uuid in self._usable and total > self._usable[uuid]:
+                self._fail(f"{uuid} has {total} bytes reserved of {self._usable[uuid]}")
+
+    def _places(self, after: Snapshot, rows: Iterable[ReplicaId]) -> None:
+        for key in rows:
+            replica = after.replicas.get(key)
+            if replica is None:
+                continue
             if key != replica.id:
                 self._fail(f"{key} holds {replica.id}")
-            holds = replica.phase in HOLDS_SLOT
-            if holds and (replica.slot is None or replica.reserved_bytes <= 0 or not replica.epoch):
-                self._fail(f"{replica.id} is {replica.phase} without slot, charge or epoch")
-            kept = replica.phase is Phase.QUEUED and replica.slot is not None
-            if kept != (replica.phase is Phase.QUEUED and replica.reserved_bytes > 0):
-                self._fail(f"{replica.id} waits with a slot and no charge, or the other way round")
-            if not holds and not kept and (replica.reserved_bytes or (replica.address and replica.phase is not Phase.QUEUED)):
-                self._fail(f"{replica.id} is {replica.phase} and still charged")
-            if not holds and replica.loaded:
-                self._fail(f"{replica.id} is {replica.phase} and still charged")
-            if replica.phase is Phase.FAILED and replica.slot is not None:
-                self._fail(f"{replica.id} is {replica.phase} with a slot")
-            if replica.phase is Phase.FAILED and not replica.error:
-                self._fail(f"{replica.id} failed without a reason")
+            self._charge(replica)
             deployment = after.deployments.get(replica.model_uid)
-            if deployment is None or replica.ordinal not in deployment.ordinals or replica.slot is None:
-                continue
-            demand = deployment.demands[deployment.ordinals.index(replica.ordinal)]
-            if demand.pin is not None and replica.slot != demand.pin:
-                self._fail(f"{replica.id} is on {replica.slot} and pinned to {demand.pin}")
-            if demand.worker_id is not None and replica.slot.worker_id != demand.worker_id:
-                self._fail(f"{replica.id} is on {replica.slot} and bound to {demand.worker_id}")
-            if len(replica.slot.device_uuids) != demand.n_devices or len(set(replica.slot.device_uuids)) != demand.n_devices:
-                self._fail(f"{replica.id} is on {replica.slot} and needs {demand.n_devices} devices")
+            if deployment is not None and replica.ordinal in deployment.ordinals and replica.slot is not None:
+                self._place(replica, deployment)
 
-    def _deployments(self, after: Snapshot) -> None:
-        rows: dict[str, set[int]] = {}
-        for replica in after.replicas.values():
-            rows.setdefault(replica.model_uid, set()).add(replica.ordinal)
-        for uid, deployment in after.deployments.items():
-            there = rows.get(uid, set())
-            if not there >= set(deployment.ordinals):
-                self._fail(f"{uid} wants {deployment.ordinals} and has rows for {there}")
-            if not there:
-                self._fail(f"{uid} has neither replicas nor a wish for any")
-            if len(deployment.demands) != len(deployment.ordinals) or len(set(deployment.ordinals)) != len(deployment.ordinals):
-                self._fail(f"{uid} has ordinals {deployment.ordinals} for {len(deployment.demands)} demands")
+    def _charge(self, replica: Replica) -> None:
+        holds = replica.phase in HOLDS_SLOT
+        if holds and (replica.slot is None or replica.reserved_bytes <= 0 or not replica.epoch):
+            self._fail(f"{replica.id} is {replica.phase} without slot, charge or epoch")
+        kept = replica.phase is Phase.QUEUED and replica.slot is not None
+        if kept != (replica.phase is Phase.QUEUED and replica.reserved_bytes > 0):
+            self._fail(f"{replica.id} waits with a slot and no charge, or the other way round")
+        if not holds and not kept and (replica.reserved_bytes or (replica.address and replica.phase is not Phase.QUEUED)):
+            self._fail(f"{replica.id} is {replica.phase} and still charged")
+        if not holds and replica.loaded:
+            self._fail(f"{replica.id} is {replica.phase} and still charged")
+        if replica.phase is Phase.FAILED and replica.slot is not None:
+            self._fail(f"{replica.id} is {replica.phase} with a slot")
+        if replica.phase is Phase.FAILED and not replica.error:
+            self._fail(f"{replica.id} failed without a reason")
 
-    def _moves(self, after: Snapshot) -> None:
+    def _place(self, replica: Replica, deployment: Deployment) -> None:
+        assert replica.slot is not None
+        demand = deployment.demands[deployment.ordinals.index(replica.ordinal)]
+        if demand.pin is not None and replica.slot != demand.pin:
+            self._fail(f"{replica.id} is on {replica.slot} and pinned to {demand.pin}")
+        if demand.worker_id is not None and replica.slot.worker_id != demand.worker_id:
+            self._fail(f"{replica.id} is on {replica.slot} and bound to {demand.worker_id}")
+        if len(replica.slot.device_uuids) != demand.n_devices or len(set(replica.slot.device_uuids)) != demand.n_devices:
+            self._fail(f"{replica.id} is on {replica.slot} and needs {demand.n_devices} devices")
+
+    def _model(self, before: Snapshot, after: Snapshot, uid: ModelUid) -> None:
+        """One deployment with its rows."""
+        rows = [after.replicas[key] for key in self._rows.get(uid, ())]
+        ordinals = [row.ordinal for row in rows]
+        if len(set(ordinals)) != len(ordinals):
+            self._fail(f"{uid} has two replicas of one number among {sorted(ordinals)}")
+        deployment = after.deployments.get(uid)
+        if deployment is None:
+            return
+        if not set(ordinals) >= set(deployment.ordinals):
+            self._fail(f"{uid} wants {deployment.ordinals} and has rows for {ordinals}")
+        if not rows:
+            self._fail(f"{uid} has neither replicas nor a wish for any")
+        if len(deployment.demands) != len(deployment.ordinals) or len(set(deployment.ordinals)) != len(deployment.ordinals):
+            self._fail(f"{uid} has ordinals {deployment.ordinals} for {len(deployment.demands)} demands")
+        self._moves(after, deployment, rows)
+        self._dtypes(before.deployments.get(uid), deployment, rows)
+
+    def _moves(self, after: Snapshot, deployment: Deployment, rows: Iterable[Replica]) -> None:
         """Both ends are wanted, nobody is in two moves, and a move is over once its successor is ready."""
-        for uid, deployment in after.deployments.items():
-            ends = [*deployment.moves, *deployment.moves.values()]
-            if len(set(ends)) != len(ends) or not set(ends) <= set(deployment.ordinals):
-                self._fail(f"{uid} has moves {deployment.moves} and replicas {deployment.ordinals}")
-            ready = {r.ordinal for r in after.replicas.values() if r.model_uid == uid and r.phase is Phase.READY}
-            if not after.expected and ready & set(deployment.moves.values()):
-                self._fail(f"{uid} has moves {deployment.moves} though {ready} are ready")
+        uid, ends = deployment.uid, [*deployment.moves, *deployment.moves.values()]
+        if len(set(ends)) != len(ends) or not set(ends) <= set(deployment.ordinals):
+            self._fail(f"{uid} has moves {deployment.moves} and replicas {deployment.ordinals}")
+        ready = {row.ordinal for row in rows if row.phase is Phase.READY}
+        if not after.expected and ready & set(deployment.moves.values()):
+            self._fail(f"{uid} has moves {deployment.moves} though {ready} are ready")
 
-    def _routes(self, before: Snapshot, after: Snapshot) -> None:
-        shown = route_table(after).models
-        changed = shown != route_table(before).models
+    def _dtypes(self, known: Deployment | None, deployment: Deployment, rows: Iterable[Replica]) -> None:
+        """One dtype for all replicas of a deployment, for ever; while it is open, one replica alone finds it out."""
+        uid, dtype, left_open = deployment.uid, deployment.spec.dtype, deployment.dtype_open
+        for replica in rows:
+            if replica.phase is Phase.READY and (left_open or replica.dtype != dtype):
+                self._fail(f"{replica.id} is ready in {replica.dtype}, its model is in {dtype}, open {left_open}")
+        choosing = sum(replica.phase in STARTING for replica in rows) if left_open else 0
+        if choosing > 1:
+            self._fail(f"{choosing} replicas of {uid} choose a dtype at once")
+        same = known is not None and known.created_at == deployment.created_at
+        if known is not None and same and not known.dtype_open and (left_open or known.spec.dtype != dtype):
+            self._fail(f"the dtype of {uid} was {known.spec.dtype} for good and is {dtype}")
+
+    def _routes(self, before: Snapshot, after: Snapshot, models: Collection[ModelUid]) -> None:
+        shown = plain_routes(after, models, self._rows)
+        changed = False
+        for uid in models:
+            routes = shown.get(uid)
+            changed = changed or routes != self._shown.get(uid)
+            if routes is None:
+                self._shown.pop(uid, None)
+            else:
+                self._shown[uid] = routes
+                self._named(after, routes)
         if changed != (after.version != before.version) or after.version < before.version:
             self._fail(f"routes {'changed' if changed else 'are the same'} and version went from {before.version} to {after.version}")
-        for model in shown.values():
-            if len({after.replicas[route.replica_id].phase for route in model.replicas}) > 1:
-                self._fail(f"routes of {model.model_uid} mix replicas that are ready with others")
-            for route in model.replicas:
-                replica = after.replicas[route.replica_id]
-                if (route.replica_id, route.epoch) in self._dead:
-                    self._fail(f"routes name {route.uid}, which is known to be dead")
-                if replica.phase is Phase.QUEUED and replica.slot is None:
-                    continue  # its worker is lost, not known to be dead
-                if (
-                    replica.phase is not Phase.READY
-                    or replica.slot is None
-                    or after.workers[replica.slot.worker_id].state is WorkerState.LOST
-                ):
-                    self._fail(f"routes name {route.uid}, which is {replica.phase}")
+
+    def _named(self, after: Snapshot, model: ModelRoutes) -> None:
+        if len({after.replicas[route.replica_id].phase for route in model.replicas}) > 1:
+            self._fail(f"routes of {model.model_uid} mix replicas that are ready with others")
+        if len({route.replica_id for route in model.replicas}) != len(model.replicas):
+            self._fail(f"routes of {model.model_uid} name a replica twice")
+        for route in model.replicas:
+            replica = after.replicas[route.replica_id]
+            if (route.replica_id, route.epoch) in self._dead:
+                self._fail(f"routes name {route.uid}, which is known to be dead")
+            if replica.phase is Phase.QUEUED and replica.slot is None:
+                continue  # its worker is lost, not known to be dead
+            if replica.phase is not Phase.READY or replica.slot is None or after.workers[replica.slot.worker_id].state is WorkerState.LOST:
+                self._fail(f"routes name {route.uid}, which is {replica.phase}")
+
+
+def plain_routes(
+    snapshot: Snapshot, models: Collection[ModelUid], rows: Mapping[ModelUid, Collection[ReplicaId]] | None = None
+) -> dict[ModelUid, ModelRoutes]:
+    """What routes say of these models, worked out of the rows alone."""
+    replicas = dict(snapshot.replicas) if rows is None else {key: snapshot.replicas[key] for uid in models for key in rows.get(uid, ())}
+    deployments = {uid: snapshot.deployments[uid] for uid in models if uid in snapshot.deployments}
+    return dict(route_table(Snapshot(workers=snapshot.workers, deployments=deployments, replicas=replicas)).models)
+
+
+def _differing(before: Mapping[K, V], after: Mapping[K, V]) -> set[K]:
+    if before is after:
+        return set()
+    return {key for key, value in after.items() if before.get(key) is not value} | {key for key in before if key not in after}
+
+
+def _seen(worker: Worker | None) -> tuple[object, ...] | None:
+    """What routes may tell of a worker: all but its memory and its age."""
+    return None if worker is None else (worker.state, worker.address, worker.devices)
+
+
+def _devices(replica: Replica | None) -> tuple[DeviceUuid, ...]:
+    return () if replica is None or replica.slot is None else replica.slot.device_uuids
+
+
+def _charges(replicas: Iterable[Replica]) -> dict[DeviceUuid, int]:
+    found: dict[DeviceUuid, int] = {}
+    for replica in replicas:
+        if replica.phase in CHARGED:
+            for uuid in _devices(replica):
+                found[uuid] = found.get(uuid, 0) + replica.reserved_bytes
+    return {uuid: size for uuid, size in found.items() if size}
