@@ -9,8 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from scripts.simulation.figures import Figure, times
-from tests.simulation.fake_cluster import FakeCluster, Shape
+from tests.simulation.fake_cluster import FakeCluster
 from tests.simulation.history import FAULT_EVERY, history
+from tests.simulation.weather import Shape
 
 FULL_FAULT_EVERY = 0.02
 """Seconds between faults on a cluster of full size, where a second has hundreds of heartbeats."""

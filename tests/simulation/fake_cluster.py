@@ -9,10 +9,10 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tests.simulation.fake_worker import GIB, FakeWorker, Process
 from tests.simulation.invariants import Invariants
+from tests.simulation.weather import CALM, STORM, Shape, small
 from xinfer.catalog.spec import Dtype, LocalSource, ModelSpec, ModelType
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
@@ -46,45 +46,6 @@ TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0)
 SPEC = ModelSpec(name="m", type=ModelType.RERANK, engine="sentence_transformers", sources=(LocalSource(path="/m"),))
 OPEN = (Dtype.FLOAT32, Dtype.BFLOAT16)
 EPOCH_BLOCK = 1_000
-
-
-@dataclass(slots=True)
-class Weather:
-    """How bad things are; calm has nothing but short delays."""
-
-    lose_effect: float = 0.0
-    repeat: float = 0.0
-    late: float = 0.3
-    fates: tuple[tuple[str, float], ...] = (("ready", 1.0),)
-
-
-STORM = Weather(0.06, 0.15, 4.0, (("ready", 0.72), ("crash", 0.12), ("oom", 0.06), ("hang", 0.06), ("fatal", 0.04)))
-CALM = Weather()
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How large a cluster is.
-
-    Attributes:
-        gpus, gib: of each worker; 0 = drawn for each.
-        replicas: that run when the history begins, ``each`` of a model; the supervisor has just been restarted then.
-        models: uids that launches choose among, beside those that run.
-        check_whole: steps from one check of everything to the next.
-    """
-
-    workers: int
-    gpus: int = 0
-    gib: int = 0
-    replicas: int = 0
-    each: int = 10
-    models: int = 6
-    check_whole: int = 100
-
-
-def small(dice: random.Random) -> Shape:
-    """Two to four workers of one to three GPUs."""
-    return Shape(dice.randint(2, 4))
 
 
 class FakeCluster:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.simulation.fake_cluster import FakeCluster, Shape
+from tests.simulation.fake_cluster import FakeCluster
+from tests.simulation.weather import Shape
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.placement.plan import NoFitting, plan_launch
 
