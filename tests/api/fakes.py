@@ -23,7 +23,8 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import AlreadyExists, ModelNotFound, XinferError
-from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
+from xinfer.schemas.launch import LaunchRequest, Placement, PlannedMove, PlanReply
 
 DIM = 8
 RERANKER = ModelSpec(name="tiny-reranker", type=ModelType.RERANK, engine="onnxruntime", sources=(LocalSource(path="/m/ce"),), max_tokens=64)
@@ -149,6 +150,7 @@ class FakeControl:
         self.scaled: list[tuple[ModelUid, int]] = []
         self.moved: list[ReplicaId] = []
         self.drained: list[tuple[str, bool | None]] = []
+        self.rebalanced: list[RebalanceRequest] = []
         self.down: XinferError | None = None
         self.ready: list[bool | XinferError] = []
         self.block: asyncio.Event | None = None
@@ -260,6 +262,16 @@ class FakeControl:
             (ReplicaId("ce-1"),),
             {ReplicaId("ce-0"): "no room"},
         )
+
+    async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
+        """One move, with a successor unless it is a dry run."""
+        self._up()
+        self.rebalanced.append(request)
+        successor = None if request.dry_run else "ce-9"
+        move = PlannedMove(
+            model_uid="ce", replica_model_uid="ce-0", slot="A@0", to_slot="A@3", reserved_bytes=1, why="why", successor=successor
+        )
+        return RebalanceReply(dry_run=request.dry_run, moves=[move])
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Of the first reranker."""

@@ -168,3 +168,14 @@ async def test_draining_a_worker_and_ending_that(api: Api) -> None:
     assert (await api.http.get("/v1/workers")).json()[0]["state"] == "alive"
     misspelt = await api.http.post("/v1/workers/10.0.0.1/drain", json={"undoo": True})
     assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "undoo")
+
+
+async def test_rebalancing_and_only_looking(api: Api) -> None:
+    looked = (await api.http.post("/v1/cluster/rebalance", json={"dry_run": True, "max_moves": 2})).json()
+    assert (looked["dry_run"], looked["moves"][0]["to_slot"], looked["moves"][0]["successor"]) == (True, "A@3", None)
+    begun = (await api.http.post("/v1/cluster/rebalance", json={"memory": "20GiB"})).json()
+    assert begun["moves"][0]["successor"] == "ce-9"
+    assert [(r.dry_run, r.max_moves, r.memory) for r in api.control.rebalanced] == [(True, 2, None), (False, 1000, "20GiB")]
+    misspelt = await api.http.post("/v1/cluster/rebalance", json={"dryrun": True})
+    assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "dryrun")
+    assert len(api.control.rebalanced) == 2

@@ -25,6 +25,7 @@ from xinfer.control.events import (
     Event,
     LaunchRequested,
     MoveRequested,
+    RebalanceRequested,
     ReplicaEnded,
     ReplicaRefused,
     ReplicaRemoved,
@@ -39,7 +40,8 @@ from xinfer.control.events import (
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.restore import restore
 from xinfer.control.step import step
-from xinfer.errors import XinferError
+from xinfer.errors import Unavailable, XinferError
+from xinfer.placement.wants import Room
 from xinfer.settings import Timings
 
 TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0)
@@ -356,6 +358,14 @@ class FakeCluster:
         worker = self.dice.choice(list(self.workers))
         self.ask(DrainRequested(worker, undo=worker in self.snapshot.draining))
 
+    def rebalance(self) -> None:
+        room = self.dice.choice([(), (Room(self.dice.choice([8, 14, 20]) * GIB, self.dice.randint(1, 2)),)])
+        if self.supervisor_up:
+            try:
+                self.do(RebalanceRequested(self.dice.randint(1, 8), room))
+            except Unavailable as error:  # it settles; what was planned is never refused for any other reason
+                self.log.append(f"{self.now:.2f}   refused: {error}")
+
     def stray_news(self) -> None:
         """Something from long ago, or of nobody."""
         known = self.dice.choice([None, *self.snapshot.replicas.values()])
@@ -375,6 +385,7 @@ class FakeCluster:
             (self.scale_down, 1),
             (self.move, 3),
             (self.drain, 1.5),
+            (self.rebalance, 8),
             (self.stray_news, 2),
             (self.kill_supervisor if self.supervisor_up else self.launch, 1),
         ]

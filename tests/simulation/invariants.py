@@ -20,7 +20,8 @@ from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.effects import Effect, StartReplica
-from xinfer.control.events import Event, ReplicaEnded, WorkerBeat, WorkerJoined
+from xinfer.control.events import Event, RebalanceRequested, ReplicaEnded, WorkerBeat, WorkerJoined
+from xinfer.placement.rebalance import plan_rebalance
 
 CHARGED = HOLDS_SLOT | {Phase.QUEUED}
 K = TypeVar("K")
@@ -43,6 +44,7 @@ class Invariants:
         self.restarted = 0
         self.steps = 0
         self.wholes = 0
+        self.rebalanced = 0
 
     def begin(self, snapshot: Snapshot) -> None:
         """A supervisor starts."""
@@ -83,6 +85,8 @@ class Invariants:
         if isinstance(event, ReplicaEnded) and event.replica_id in after.replicas:
             models.add(after.replicas[event.replica_id].model_uid)
         self._routes(before, after, models)
+        if isinstance(event, RebalanceRequested):
+            self._rebalanced(before, event, after)
 
     def whole(self, snapshot: Snapshot) -> None:
         """Everything, counted anew."""
@@ -250,6 +254,25 @@ class Invariants:
         ready = {row.ordinal for row in rows if row.phase is Phase.READY}
         if not after.expected and ready & set(deployment.moves.values()):
             self._fail(f"{uid} has moves {deployment.moves} though {ready} are ready")
+
+    def _rebalanced(self, before: Snapshot, event: RebalanceRequested, after: Snapshot) -> None:
+        """The planned moves have begun, no more than were allowed, of nothing that is pinned or on a worker that is being drained."""
+        begun = {}
+        for uid, deployment in after.deployments.items():
+            for old, new in deployment.moves.items():
+                if old not in before.deployments[uid].moves:
+                    begun[f"{uid}-{old}"] = after.replicas[ReplicaId(f"{uid}-{new}")].slot
+        planned = plan_rebalance(before, event.max_moves, event.rooms).moves
+        if begun != {move.replica_id: move.target for move in planned} or len(begun) > event.max_moves:
+            self._fail(f"{event} began {begun} and the plan was {planned}")
+        self.rebalanced += len(begun)
+        for move in planned:
+            replica = before.replicas[move.replica_id]
+            deployment = before.deployments[replica.model_uid]
+            demand = deployment.demands[deployment.ordinals.index(replica.ordinal)]
+            elsewhere = demand.worker_id not in (None, move.target.worker_id)
+            if demand.pin is not None or elsewhere or {move.source.worker_id, move.target.worker_id} & before.draining:
+                self._fail(f"{move} must not be")
 
     def _dtypes(self, known: Deployment | None, deployment: Deployment, rows: Iterable[Replica]) -> None:
         """One dtype for all replicas of a deployment, for ever; while it is open, one replica alone finds it out."""

@@ -25,6 +25,10 @@ def test_a_cluster_comes_through_any_history(block: int) -> None:
     assert restarted > BLOCK
 
 
+def test_histories_have_moves_of_rebalances_in_them() -> None:
+    assert sum(history(seed).check.rebalanced for seed in range(3 * BLOCK)) > BLOCK
+
+
 def test_equal_seeds_give_equal_histories() -> None:
     one, other = history(11), history(11)
     assert one.steps == other.steps

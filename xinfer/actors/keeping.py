@@ -7,6 +7,7 @@ from dataclasses import replace
 import structlog
 
 from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.device import kept_under
 from xinfer.cluster.replica import Assignment, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.events import ReplicaReady
@@ -27,7 +28,7 @@ class Keeper:
 
     def prepared(self, assignment: Assignment, snapshot: Snapshot) -> Assignment:
         """With the calibration of an equal replica on such a device, if there is one."""
-        name = _device_name(snapshot, assignment.replica)
+        name = _place_name(snapshot, assignment.replica)
         if assignment.dtype_open or not name:
             return assignment
         try:
@@ -40,7 +41,7 @@ class Keeper:
     def levelled(self, event: ReplicaReady, snapshot: Snapshot) -> ReplicaReady:
         """With the speed of an equal replica that calibrated before, where the two differ by noise: equals get equal work."""
         replica, deployment = _known(snapshot, event)
-        name = "" if replica is None else _device_name(snapshot, replica)
+        name = "" if replica is None else _place_name(snapshot, replica)
         if deployment is None or deployment.dtype_open or not name or event.calibration is None:
             return event
         try:
@@ -59,17 +60,18 @@ class Keeper:
         name = "" if replica is None else _device_name(after, replica)
         if replica is None or deployment is None or not name or replica.epoch != event.epoch:
             return
+        place = _place_name(after, replica)
         was = before.deployments.get(deployment.uid)
         decided = was is not None and bool(was.dtype_open) and not deployment.dtype_open
         if decided:
             log.info("dtype chosen", model=deployment.uid, dtype=deployment.spec.dtype.value, why=deployment.dtype_why, device=name)
         try:
             if event.reserved_bytes and event.reports:
-                self._figures.record(deployment.spec, name, event.reserved_bytes)
+                self._figures.record(deployment.spec, place, event.reserved_bytes)
             if decided:
                 self._figures.choose(deployment.spec, name, deployment.dtype_why)
             if event.calibration is not None:
-                self._figures.calibrate(deployment.spec, deployment.options, name, event.calibration)
+                self._figures.calibrate(deployment.spec, deployment.options, place, event.calibration)
         except StoreError as error:
             log.warning("measurement not kept", reason=error.message)
 
@@ -77,6 +79,12 @@ class Keeper:
 def _known(snapshot: Snapshot, event: ReplicaReady) -> tuple[Replica | None, Deployment | None]:
     replica = snapshot.replicas.get(event.replica_id)
     return replica, None if replica is None else snapshot.deployments.get(replica.model_uid)
+
+
+def _place_name(snapshot: Snapshot, replica: Replica) -> str:
+    """The devices of its slot together, by which memory and speed are kept; "" where that cannot be said."""
+    name = _device_name(snapshot, replica)
+    return kept_under(name, len(replica.slot.device_uuids)) if name and replica.slot is not None else ""
 
 
 def _device_name(snapshot: Snapshot, replica: Replica) -> str:

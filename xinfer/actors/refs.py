@@ -30,6 +30,7 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.events import Event
 from xinfer.errors import DeadlineExceeded, ReplicaLost, SupervisorUnreachable, WorkerNotFound
+from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 
 DIAL = 4.0
@@ -248,6 +249,10 @@ class SupervisorRef:
     async def drain(self, name: str, undo: bool | None) -> Drained:
         """Empty a worker, end that, or (None) look. Raises InvalidPlacement, WorkerNotFound."""
         return await self._call("drain", name, undo)  # type: ignore[no-any-return]
+
+    async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
+        """Move replicas to make room, or only name them. Raises InvalidRequest, Unavailable."""
+        return await self._call("rebalance", request)  # type: ignore[no-any-return]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers."""

@@ -29,6 +29,7 @@ from xinfer.control.events import (
     Event,
     LaunchRequested,
     MoveRequested,
+    RebalanceRequested,
     ReplicaReady,
     ReplicaRemoved,
     ReplicasAdded,
@@ -42,12 +43,15 @@ from xinfer.control.events import (
 from xinfer.control.launch import compile_launch
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.readiness import is_ready, is_settled
+from xinfer.control.rebalancing import rooms_of, successors
 from xinfer.control.step import step
 from xinfer.engines import registry
 from xinfer.errors import ModelNotFound, StaleEpoch, StoreError
-from xinfer.placement.describe import plan_reply
+from xinfer.placement.describe import plan_reply, rebalance_reply
 from xinfer.placement.named import find_worker
 from xinfer.placement.plan import plan_launch
+from xinfer.placement.rebalance import plan_rebalance
+from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.settings import Timings
 from xinfer.store.store import Store
@@ -227,6 +231,7 @@ class SupervisorActor(xo.StatelessActor):
             engine_options={name: registry.declared_options(name) for name in registry.names()},
             measured=self._store.figures.measured,
             remembered=self._store.figures.chosen,
+            divisions=registry.divisions(),
             offline=findings.offline,
             cached=findings.cached,
         )
@@ -240,7 +245,7 @@ class SupervisorActor(xo.StatelessActor):
     async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
         """Add replicas, all or none. Raises ModelNotFound, InvalidPlacement, NoFit."""
         await self._settle()
-        demands = compile_addition(self._deployment(model_uid), placement, self._snapshot)
+        demands = compile_addition(self._deployment(model_uid), placement, self._snapshot, registry.divisions())
         before = set(self._snapshot.replicas)
         self.apply(ReplicasAdded(model_uid, demands))
         return tuple(r for r in self._snapshot.replicas if r not in before)
@@ -299,6 +304,16 @@ class SupervisorActor(xo.StatelessActor):
         return Drained(
             worker_id, Address("") if worker is None else worker.address, worker_id in self._snapshot.draining, leaving, staying, reasons
         )
+
+    async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
+        """Begin the moves that leave room, all or none, or only name them. Raises InvalidRequest, Unavailable."""
+        await self._settle()
+        before, rooms = self._snapshot, rooms_of(request, self._snapshot)
+        plan = plan_rebalance(before, request.max_moves, rooms)
+        if request.dry_run or not plan.moves:
+            return rebalance_reply(plan, before, request.dry_run, {})
+        self.apply(RebalanceRequested(request.max_moves, rooms))
+        return rebalance_reply(plan, before, False, successors(self._snapshot))
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

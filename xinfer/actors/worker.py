@@ -106,12 +106,15 @@ class WorkerActor(xo.StatelessActor):
     def _verify(self, replica: Replica) -> tuple[Device, ...]:
         if replica.slot is None or replica.slot.worker_id != self._me.id:
             raise SlotTaken(f"Replica {replica.id} is bound to another worker.")
-        devices = []
+        devices: list[Device] = []
         for uuid in replica.slot.device_uuids:
             device = self._me.device(uuid)
             if device is None:
                 raise SlotTaken(f"Worker {self._me.address} has no device {uuid}.")
-            if not fits(device, *self._charged(device), self._observed.get(uuid), replica.reserved_bytes):
+            on_device, in_domain = self._charged(device)
+            # Devices of one memory domain draw on the same free memory, so those before it count too.
+            in_domain += replica.reserved_bytes * sum(other.memory_domain == device.memory_domain for other in devices)
+            if not fits(device, on_device, in_domain, self._observed.get(uuid), replica.reserved_bytes):
                 raise SlotTaken(f"Device {device.index} of worker {self._me.address} has no room for {replica.reserved_bytes} bytes.")
             devices.append(device)
         return tuple(devices)

@@ -14,6 +14,7 @@ from xinfer.cluster.ids import Address, ModelUid, ReplicaId
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
+from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 
 log = structlog.get_logger(__name__)
@@ -171,6 +172,10 @@ class SupervisorControl:
     async def drain(self, worker: str, undo: bool | None) -> Drained:
         """Empty a worker, end that, or (None) look."""
         return await self._supervisor.drain(worker, undo)
+
+    async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
+        """Move replicas to make room, or only name them."""
+        return await self._supervisor.rebalance(request)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

@@ -15,6 +15,7 @@ from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.settings import Limits, Timings
 
@@ -136,6 +137,13 @@ class Control(Protocol):
 
         Raises:
             InvalidPlacement, WorkerNotFound.
+        """
+
+    async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
+        """Begin the moves that leave room, all or none; with ``dry_run``, name them.
+
+        Raises:
+            InvalidRequest.
         """
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:

@@ -75,6 +75,14 @@ PLANNED = (
     Column("why", lambda r: r.get("why"), text="fold"),
 )
 
+MOVES = (
+    Column("replica", lambda r: r["replica_model_uid"]),
+    Column("slot", lambda r: r["slot"]),
+    Column("to", lambda r: r["to_slot"]),
+    Column("memory", lambda r: r.get("reserved_bytes"), gibibytes, right=True, drop=1),
+    Column("why", lambda r: r.get("why"), text="fold"),
+)
+
 REFUSED = (
     Column("slot", lambda r: r["slot"]),
     Column("refused because", lambda r: r.get("reason"), text="fold"),

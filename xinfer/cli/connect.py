@@ -109,6 +109,10 @@ class Server:
         """``DrainReply``; changes nothing."""
         return plain(self._client.drained(worker))
 
+    def rebalance(self, **body: Any) -> Row:
+        """``RebalanceReply``."""
+        return plain(self._client.rebalance(**body))
+
     def version(self) -> str:
         """Of the server."""
         return self._client.version()

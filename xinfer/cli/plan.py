@@ -37,10 +37,12 @@ def write(form: output.Form, reply: dict[str, Any]) -> int:
             output.write_table(columns.PLANNED, planned, title=title)
         if refused:
             output.write_table(columns.REFUSED, refused, title="Slots that were refused")
+        if reply.get("moves"):
+            output.write_table(columns.MOVES, reply["moves"], title="Moves that would make room")
     if reply["fits"]:
         return failures.OK
     lines = [] if form in (output.Form.TABLE, output.Form.JSON) else failures.reasons(refused)
-    failures.say(reply.get("reason") or "No slot can hold this launch.", hint_of(refused), lines)
+    failures.say(reply.get("reason") or "No slot can hold this launch.", reply.get("hint") or hint_of(refused), lines)
     return failures.FAILED
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from xinfer.schemas.cluster import DrainReply, NodeEntry, SlotsReply, WorkerEntry
+from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, WorkerEntry
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
     AddedReplica,
@@ -286,6 +286,26 @@ def drain(worker: str, undo: bool = False) -> Call[DrainReply]:
 def drained(worker: str) -> Call[DrainReply]:
     """How far a worker is from being empty; changes nothing."""
     return Call("GET", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply))
+
+
+def rebalance(
+    *,
+    dry_run: bool = False,
+    max_moves: int | None = None,
+    memory: str | int | None = None,
+    n_gpu: int | None = None,
+    replica: int | None = None,
+    model_engine: str | None = None,
+) -> Call[RebalanceReply]:
+    """Move unpinned replicas so that what waits finds room, or else so that whole devices become free; returns when the moves have begun.
+
+    Args:
+        dry_run: only name the moves.
+        max_moves: at most so many; of what would take more, none is begun.
+        memory: make room for ``replica`` replicas (1) that need so much ("20GiB") on each of ``n_gpu`` devices (1), and do nothing else.
+    """
+    body = _given(dry_run=dry_run, max_moves=max_moves, memory=memory, n_gpu=n_gpu, replica=replica, model_engine=model_engine)
+    return Call("POST", "/v1/cluster/rebalance", _model_of(RebalanceReply), json=body, repeatable=dry_run)
 
 
 def nodes() -> Call[list[NodeEntry]]:

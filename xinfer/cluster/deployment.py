@@ -21,6 +21,7 @@ class Demand:
         pin: the explicit slot, or None for automatic placement.
         worker_id: restrict automatic placement to one worker, or None.
         fixed_bytes: ``bytes_per_device`` was asked for by name and no measurement replaces it.
+        alike: its devices must be of one kind, known by their name.
     """
 
     bytes_per_device: int
@@ -28,6 +29,7 @@ class Demand:
     pin: Slot | None = None
     worker_id: str | None = None
     fixed_bytes: bool = False
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)

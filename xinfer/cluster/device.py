@@ -17,6 +17,13 @@ class DeviceKind(StrEnum):
     SIMULATED = "simulated"
 
 
+class Division(StrEnum):
+    """How an engine puts one replica on several devices."""
+
+    LAYERS = "layers"  # consecutive layers on consecutive devices, of whatever kind each
+    TENSOR = "tensor"  # a part of every layer on each, computed at once: devices of one kind
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device of one worker.
@@ -40,6 +47,11 @@ class Device:
     memory_domain: str
     cores: tuple[int, ...] = ()
     dtypes: tuple[Dtype, ...] = (Dtype.FLOAT32,)
+
+
+def kept_under(name: str, n_devices: int) -> str:
+    """The name by which figures of a replica on ``n_devices`` such devices are kept: ``2× NVIDIA H100``."""
+    return name if n_devices == 1 else f"{n_devices}× {name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,27 @@ class Usage:
             key = (slot.worker_id, model_uid)
             self._worker_models[key] = self._worker_models.get(key, 0) + 1
 
+    def copy(self) -> Usage:
+        """The same, to be charged apart."""
+        other = Usage((), self._free)
+        other._devices = self._devices
+        other._reserved, other._unloaded = dict(self._reserved), dict(self._unloaded)
+        other._models = {uuid: dict(models) for uuid, models in self._models.items()}
+        other._worker_models = dict(self._worker_models)
+        return other
+
+    def vacate(self, slot: Slot, reserved_bytes: int, *, loaded: bool) -> None:
+        """A replica goes, in place: its charge, and what it held shows as free. It still counts as one of its model."""
+        for uuid in slot.device_uuids:
+            self._reserved[uuid] = self._reserved.get(uuid, 0) - reserved_bytes
+            domain = self._domain(uuid)
+            if not loaded:
+                self._unloaded[domain] = self._unloaded.get(domain, 0) - reserved_bytes
+                continue
+            for other in self._free:
+                if self._domain(other) == domain:
+                    self._free[other] += reserved_bytes
+
     def room(self, device: Device) -> int:
         """Bytes that one more replica may take on this device."""
         uuid = device.uuid
@@ -101,8 +122,18 @@ class Usage:
             taken[domain] = ahead + need
         return None
 
-    def together(self, devices: Iterable[Device], need: int, count: int) -> list[Device]:
-        """The first ``count`` of ``devices`` that can be charged ``need`` bytes each at once; fewer if there are not so many."""
+    def together(self, devices: Iterable[Device], need: int, count: int, alike: bool = False) -> list[Device]:
+        """The first ``count`` of ``devices`` that can be charged ``need`` bytes each at once; fewer if there are not so many.
+
+        Args:
+            alike: of one name; of several names that would do, the one that comes first.
+        """
+        if alike:
+            kinds: dict[str, list[Device]] = {}
+            for device in devices:
+                kinds.setdefault(device.name, []).append(device)
+            found = [self.together(kind, need, count) for kind in kinds.values()]
+            return max(found, key=len, default=[])
         chosen: list[Device] = []
         domains: set[str] = set()
         for device in devices:

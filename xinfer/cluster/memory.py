@@ -19,15 +19,30 @@ _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*(?:([kmgt])(i?b)?|b)?\s*", re
 _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind) -> int:
-    """Bytes to reserve on each device until the replica has measured itself.
+def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind, n_devices: int = 1) -> int:
+    """Bytes to reserve on each of ``n_devices`` until the replica has measured itself.
 
     Weight files times 1.2, plus workspace of the larger of 512 MiB and the weights, plus a base: what the engine's
-    libraries take (``engine_base_bytes``) where the host's memory is the device's, a CUDA context on a GPU.
+    libraries take (``engine_base_bytes``) where the host's memory is the device's, a CUDA context on a GPU. Of several
+    devices each has its share of the layers; a GPU has a context and a workspace of its own, the host's memory is shared out.
     """
-    weights = spec.weight_bytes
-    base = CUDA_CONTEXT if device_kind is DeviceKind.GPU else engine_base_bytes
-    return weights * 6 // 5 + base + max(MIN_WORKSPACE, weights)
+    if device_kind is DeviceKind.GPU:
+        weights = _shared(spec.weight_bytes, n_devices)
+        return weights * 6 // 5 + CUDA_CONTEXT + max(MIN_WORKSPACE, weights)
+    whole = spec.weight_bytes * 6 // 5 + engine_base_bytes + max(MIN_WORKSPACE, spec.weight_bytes)
+    return _shared(whole, n_devices)
+
+
+def redivided(bytes_per_device: int, before: int, after: int, device_kind: DeviceKind) -> int:
+    """What a replica needs on each of ``after`` devices, of which ``bytes_per_device`` is known for ``before``."""
+    if before == after:
+        return bytes_per_device
+    fixed = min(bytes_per_device, CUDA_CONTEXT) if device_kind is DeviceKind.GPU else 0
+    return fixed + _shared((bytes_per_device - fixed) * before, after)
+
+
+def _shared(size: int, n_devices: int) -> int:
+    return -(-size // n_devices)
 
 
 def with_headroom(measured: int) -> int:

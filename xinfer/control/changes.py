@@ -8,6 +8,7 @@ from dataclasses import replace
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.replica import STARTING, Phase, Replica
+from xinfer.cluster.slot import Slot
 from xinfer.control.draft import Draft
 from xinfer.control.events import MoveRequested, ReplicaRemoved, ReplicasAdded, ScaledDown, StopRequested
 from xinfer.control.launches import begin, deployment_of, stop
@@ -90,10 +91,13 @@ def move_replica(draft: Draft, event: MoveRequested) -> None:
     begin_move(draft, deployment, replica, event.demand)
 
 
-def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: Demand, *, refusals: bool = True) -> None:
+def begin_move(
+    draft: Draft, deployment: Deployment, replica: Replica, demand: Demand, at: Slot | None = None, *, refusals: bool = True
+) -> None:
     """Start a successor somewhere else.
 
     Args:
+        at: in this very slot, which is no pin: a restart may be elsewhere.
         refusals: as in ``launches.begin``.
 
     Raises:
@@ -107,7 +111,7 @@ def begin_move(draft: Draft, deployment: Deployment, replica: Replica, demand: D
         next_ordinal=new + 1,
         moves={**deployment.moves, replica.ordinal: new},
     )
-    begin(draft, after, (new,), elsewhere=replica.slot, refusals=refusals)
+    begin(draft, after, (new,), elsewhere=replica.slot, at=at, refusals=refusals)
     draft.put_deployment(after)
 
 

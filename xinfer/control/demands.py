@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.device import DeviceKind, Division
+from xinfer.cluster.memory import redivided
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.lifecycle import no_such_replica, replica_id
@@ -13,15 +17,47 @@ from xinfer.placement.compile import PinnedDemand, compile_pins
 from xinfer.schemas.launch import Placement
 
 
-def compile_addition(deployment: Deployment, placement: Placement, snapshot: Snapshot) -> tuple[Demand, ...]:
-    """Demands of further replicas; they need what the present ones need.
+def compile_addition(
+    deployment: Deployment, placement: Placement, snapshot: Snapshot, divisions: Mapping[str, Division] = MappingProxyType({})
+) -> tuple[Demand, ...]:
+    """Demands of further replicas; they need what the present ones need, divided over their own devices.
+
+    Args:
+        divisions: by engine that can put one replica on several devices, how it does.
 
     Raises:
-        InvalidPlacement: as ``placement.compile.compile_pins``.
+        InvalidPlacement: as ``placement.compile.compile_pins`` and ``division_of``.
     """
     workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
-    most = max(deployment.demands, key=lambda demand: demand.bytes_per_device, default=Demand(0))
-    return tuple(demand_of(place, most.bytes_per_device, most.fixed_bytes) for place in compile_pins(placement, workers))
+    places = compile_pins(placement, workers)
+    division = division_of(places, placement, deployment.spec.engine, divisions)
+    on_gpus = any(device.kind is DeviceKind.GPU for worker in workers for device in worker.devices)
+    kind = DeviceKind.GPU if on_gpus else DeviceKind.CPU
+    return tuple(_like_the_others(deployment, place, kind, division) for place in places)
+
+
+def _like_the_others(deployment: Deployment, place: PinnedDemand, kind: DeviceKind, division: Division | None) -> Demand:
+    """Of those on as many devices, the most; else of all, divided anew. What was asked for by name is of each device and stays."""
+    equals = [demand for demand in deployment.demands if demand.n_devices == place.n_devices]
+    most = max(equals or deployment.demands, key=lambda demand: demand.bytes_per_device, default=Demand(0))
+    size = most.bytes_per_device
+    if not most.fixed_bytes:
+        size = redivided(size, most.n_devices, place.n_devices, kind)
+    return demand_of(place, size, most.fixed_bytes, division)
+
+
+def division_of(places: Sequence[PinnedDemand], placement: Placement, engine: str, divisions: Mapping[str, Division]) -> Division | None:
+    """How this engine puts a replica on several devices, which it has to if one of ``places`` asks for them.
+
+    Raises:
+        InvalidPlacement: it cannot; naming the field that asks for them.
+    """
+    most = max((place.n_devices for place in places), default=1)
+    if most > 1 and engine not in divisions:
+        param = next((name for name in ("slots", "replica_config", "gpu_idx") if getattr(placement, name) is not None), "n_gpu")
+        others = f"; model_engine {' or '.join(sorted(divisions))} can" if divisions else ""
+        raise InvalidPlacement(f"{param}: {engine} cannot divide a model over {most} devices, give each replica one{others}.", param=param)
+    return divisions.get(engine)
 
 
 def compile_growth(deployment: Deployment, count: int) -> tuple[Demand, ...]:
@@ -54,6 +90,7 @@ def compile_move(deployment: Deployment, moved: str, placement: Placement, snaps
     return replace(own, pin=place.pin, worker_id=None if place.pin is not None else place.worker_id or own.worker_id)
 
 
-def demand_of(place: PinnedDemand, size: int, fixed: bool) -> Demand:
+def demand_of(place: PinnedDemand, size: int, fixed: bool, division: Division | None) -> Demand:
     """A place with the memory that is needed there, in bytes per device."""
-    return Demand(bytes_per_device=size, n_devices=place.n_devices, pin=place.pin, worker_id=place.worker_id, fixed_bytes=fixed)
+    alike = division is Division.TENSOR and place.n_devices > 1
+    return Demand(size, place.n_devices, place.pin, place.worker_id, fixed, alike)

@@ -12,6 +12,7 @@ from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.worker import Worker
+from xinfer.placement.wants import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,14 @@ class DrainRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RebalanceRequested:
+    """Replicas are wanted where they leave room: for ``rooms``, or else for what waits, or whole devices."""
+
+    max_moves: int
+    rooms: tuple[Room, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaProgressed:
     """A start has come further."""
 
@@ -192,6 +201,7 @@ Event = (
     | ScaledDown
     | MoveRequested
     | DrainRequested
+    | RebalanceRequested
     | ReplicaProgressed
     | ReplicaReady
     | ReplicaEnded

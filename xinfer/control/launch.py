@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from xinfer.catalog.families import Families
@@ -12,13 +13,13 @@ from xinfer.catalog.files import ModelFiles
 from xinfer.catalog.find import resolve
 from xinfer.catalog.query import ModelQuery
 from xinfer.catalog.spec import ModelSpec
-from xinfer.cluster.deployment import Deployment
-from xinfer.cluster.device import Device, DeviceKind
+from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.device import Device, DeviceKind, Division, kept_under
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate, parse_bytes
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker, WorkerState
-from xinfer.control.demands import demand_of
+from xinfer.control.demands import demand_of, division_of
 from xinfer.control.dtypes import Remembered, choice
 from xinfer.control.launches import check_free
 from xinfer.errors import InvalidRequest
@@ -47,6 +48,7 @@ def compile_launch(
     engine_options: Mapping[str, Mapping[str, type]] | None = None,
     measured: Measured | None = None,
     remembered: Remembered | None = None,
+    divisions: Mapping[str, Division] = MappingProxyType({}),
     offline: bool = False,
     cached: frozenset[str] = frozenset(),
 ) -> Deployment:
@@ -60,6 +62,7 @@ def compile_launch(
         engine_options: by engine, the options it declares with their types; an engine that is missing takes none.
         measured: remembered figures, preferred to the estimate.
         remembered: dtypes that earlier replicas chose.
+        divisions: by engine that can put one replica on several devices, how it does.
         offline, cached: as for ``catalog.find.resolve``.
 
     Raises:
@@ -74,16 +77,14 @@ def compile_launch(
     options = _options(request.options, spec.engine, (engine_options or {}).get(spec.engine, {}))
     workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
     places = compile_pins(request, workers)
+    division = division_of(places, request, spec.engine, divisions)
     _check_scaling(request, len(places))
     dtype = choice(spec, _reachable(places, [worker for worker in workers if spec.engine in worker.engines]), remembered)
     spec = dtype.spec
     # To choose, two copies of the weights are held for a moment, which only the estimate has room for.
     figures = None if dtype.open else measured
-    size = parse_bytes(request.memory) if request.memory is not None else None
     base = (base_bytes or {}).get(spec.engine, UNKNOWN_ENGINE_BYTES)
-    demands = tuple(
-        demand_of(place, _bytes(place, spec, base, workers, figures) if size is None else size, size is not None) for place in places
-    )
+    demands = _demands(request, places, division, lambda place: _bytes(place, spec, base, workers, figures))
     return Deployment(
         uid=uid,
         spec=spec,
@@ -95,6 +96,13 @@ def compile_launch(
         dtype_open=dtype.open,
         dtype_why=dtype.why,
     )
+
+
+def _demands(
+    request: LaunchRequest, places: Sequence[PinnedDemand], division: Division | None, need: Callable[[PinnedDemand], int]
+) -> tuple[Demand, ...]:
+    fixed = parse_bytes(request.memory) if request.memory is not None else None
+    return tuple(demand_of(place, need(place) if fixed is None else fixed, fixed is not None, division) for place in places)
 
 
 def _query(request: LaunchRequest) -> ModelQuery:
@@ -170,12 +178,12 @@ def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Wo
     """Per device: what was measured on every kind of device it may go to, else the largest estimate of those."""
     devices = _reachable([place], workers)
     if measured is not None and devices:
-        figures = [measured(spec, name) for name in {device.name for device in devices}]
+        figures = [measured(spec, kept_under(name, place.n_devices)) for name in {device.name for device in devices}]
         known = [figure for figure in figures if figure is not None]
         if len(known) == len(figures):
             return max(known)
     kinds = {device.kind for device in devices} or {DeviceKind.CPU}
-    return max(estimate(spec, base, kind) for kind in kinds)
+    return max(estimate(spec, base, kind, place.n_devices) for kind in kinds)
 
 
 def _reachable(places: Iterable[PinnedDemand], workers: Sequence[Worker]) -> list[Device]:

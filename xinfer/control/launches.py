@@ -15,7 +15,7 @@ from xinfer.control.draft import Draft
 from xinfer.control.dtypes import WAITS, undecided
 from xinfer.control.events import LaunchRequested, StopRequested
 from xinfer.control.lifecycle import replica_id
-from xinfer.control.reconcile import start
+from xinfer.control.reconcile import plan_at, start
 from xinfer.control.replicas import let_go
 from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, NoFit, Unavailable
 from xinfer.placement.plan import NoFitting, plan_launch
@@ -72,12 +72,21 @@ def deployment_of(draft: Draft, uid: ModelUid) -> Deployment:
     return deployment
 
 
-def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsewhere: Slot | None = None, *, refusals: bool = True) -> None:
+def begin(
+    draft: Draft,
+    deployment: Deployment,
+    ordinals: Collection[int],
+    elsewhere: Slot | None = None,
+    at: Slot | None = None,
+    *,
+    refusals: bool = True,
+) -> None:
     """Place and start new replicas, all or none.
 
     Args:
         refusals: an error names every slot that was refused, for a person to read.
         elsewhere: a slot that is none of theirs to take, and whose devices others go before.
+        at: the slot of the only one of ``ordinals``.
 
     Raises:
         NoFit, NoWorker: no slot; Unavailable: the supervisor has just started. Nothing is written then.
@@ -89,7 +98,11 @@ def begin(draft: Draft, deployment: Deployment, ordinals: Collection[int], elsew
             retry_after=left,
         )
     before, avoid = draft.checkpoint(), () if elsewhere is None else (elsewhere,)
-    plan = plan_launch(before, deployment, ordinals, avoid=avoid, refusals=False)
+    if at is None:
+        plan = plan_launch(before, deployment, ordinals, avoid=avoid, refusals=False)
+    else:
+        (ordinal,) = ordinals
+        plan, refusals = plan_at(draft, deployment, ordinal, at), False
     if isinstance(plan, NoFitting):
         told = plan_launch(before, deployment, ordinals, avoid=avoid) if refusals else plan
         raise (told if isinstance(told, NoFitting) else plan).to_error()

@@ -15,7 +15,7 @@ from xinfer.control.draft import Desired, Draft
 from xinfer.control.dtypes import hold, undecided
 from xinfer.control.effects import StartReplica
 from xinfer.control.lifecycle import move, replica_id
-from xinfer.placement.plan import NoFitting, Placed, plan_launch
+from xinfer.placement.plan import NoFitting, Placed, Plan, plan_launch
 
 PLANS_PER_STEP = 1
 """Plans over the whole cluster in one step; the rest wait for the next tick, which ``Snapshot.behind`` brings on."""
@@ -83,6 +83,15 @@ def start(draft: Draft, replica: Replica, deployment: Deployment, slot: Slot, re
         draft.effects.append(StartReplica(slot.worker_id, assignment))
 
 
+def plan_at(draft: Draft, deployment: Deployment, ordinal: int, slot: Slot) -> Plan | NoFitting:
+    """Whether one replica can be in ``slot``, pinned or not. Only its worker decides, so only that is looked at."""
+    demand = deployment.demands[deployment.ordinals.index(ordinal)]
+    one = replace(deployment, demands=(replace(demand, pin=slot),), ordinals=(ordinal,))
+    workers = {slot.worker_id: draft.workers[slot.worker_id]} if slot.worker_id in draft.workers else {}
+    here = Snapshot(workers=workers, replicas={r.id: r for r in draft.on_worker(slot.worker_id)}, draining=draft.draining)
+    return plan_launch(here, one, one.ordinals, refusals=False)
+
+
 def _due(draft: Draft, only: ReplicaId | None, model: ModelUid | None, wake: bool) -> Iterator[Replica]:
     candidates = [draft.replica(only)] if only is not None else list(draft.unsettled() if model is None else draft.of_model(model))
     for replica in candidates:
@@ -118,10 +127,7 @@ def _start_at_home(draft: Draft, replica: Replica, desired: Desired) -> bool:
     if worker.state is WorkerState.SUSPECT:
         _wait(draft, replica, f"Waits for worker {worker.address}, which has not been heard of lately.")
         return True
-    one = replace(desired.deployment, demands=(replace(demand, pin=slot),), ordinals=(replica.ordinal,))
-    # Only this worker decides, so only this worker is looked at.
-    here = Snapshot(workers={worker.id: worker}, replicas={r.id: r for r in draft.on_worker(worker.id)}, draining=draft.draining)
-    plan = plan_launch(here, one, one.ordinals, refusals=False)
+    plan = plan_at(draft, desired.deployment, replica.ordinal, slot)
     if isinstance(plan, NoFitting):
         if pinned:
             _wait(draft, replica, f"Waits for its pinned slot: {plan.reason}")

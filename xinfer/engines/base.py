@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import Dtype, ModelSpec, ModelType
-from xinfer.cluster.device import DeviceKind, DeviceReport
+from xinfer.cluster.device import DeviceKind, DeviceReport, Division
 from xinfer.cluster.ids import DeviceUuid
 
 
@@ -24,7 +24,7 @@ class LoadContext:
     Attributes:
         path: folder with the model's files.
         device_kind: GPU means CUDA device 0.. of this process; CPU and SIMULATED mean the CPU.
-        device_uuids: what this replica is bound to, in the engine's device order.
+        device_uuids: what this replica is bound to, in the engine's device order; several are filled with layers one after the other.
         threads: compute threads (CPU).
         memory_bytes: reservation per device; the engine keeps itself within it.
     """
@@ -145,6 +145,8 @@ class Engine(ABC):
     """Memory the engine takes on the CPU before any weights."""
     options: ClassVar[Mapping[str, type]] = {}
     """Launch options that this engine declares, with their types."""
+    division: ClassVar[Division | None] = None
+    """How one replica may use several devices; None = it cannot."""
 
     @classmethod
     @abstractmethod

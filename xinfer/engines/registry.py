@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 
+from xinfer.cluster.device import Division
 from xinfer.engines.base import Engine
 from xinfer.errors import InvalidRequest
 
@@ -74,6 +75,11 @@ def available() -> frozenset[str]:
 def base_bytes(name: str) -> int:
     """Host memory that the engine takes before any weights."""
     return get(name).base_bytes
+
+
+def divisions() -> dict[str, Division]:
+    """By engine that can put one replica on several devices, how it does."""
+    return {name: division for name in _PLACES if (division := get(name).division) is not None}
 
 
 def declared_options(name: str) -> Mapping[str, type]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xinfer.catalog.spec import Dtype, ModelType
+from xinfer.cluster.device import Division
 from xinfer.engines.base import Engine, LoadContext, LoadedModel
 from xinfer.engines.installed import installed
 from xinfer.errors import LaunchFailed
@@ -18,6 +19,7 @@ class SentenceTransformersEngine(Engine):
     types: ClassVar[frozenset[ModelType]] = frozenset({ModelType.RERANK, ModelType.EMBEDDING})
     dtypes: ClassVar[frozenset[Dtype]] = frozenset(Dtype)
     base_bytes: ClassVar[int] = 600 << 20
+    division: ClassVar[Division | None] = Division.LAYERS
     options: ClassVar[Mapping[str, type]] = {
         "tf32": bool,  # CUDA, float32: products rounded to 10 bits of mantissa, several times as fast
         "tune": bool,  # choose how to compute by measurement at load (the default)

@@ -15,7 +15,7 @@ from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input
 from xinfer.engines.prompts import Template
 from xinfer.engines.torch_rows import Rows
-from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_runtime import TorchModel, divided, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
 from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
@@ -33,7 +33,7 @@ class TorchCausalScorer(TorchModel):
         head = model.get_output_embeddings()
         yes, no = _token_id(tokenizer, traits.yes_token), _token_id(tokenizer, traits.no_token)
         # Two rows of the vocabulary are enough, and one position: no (n, longest, vocabulary) array is ever made.
-        self._direction = (head.weight[yes].float() - head.weight[no].float()).detach()
+        self._direction = (head.weight[yes].float() - head.weight[no].float()).detach().to(device)
         bias = getattr(head, "bias", None)
         self._offset = 0.0 if bias is None else float(bias[yes] - bias[no])
         self._body: Any = model.base_model.eval()
@@ -73,13 +73,16 @@ def load(context: LoadContext) -> TorchCausalScorer:
     Raises:
         LaunchFailed: no template, or "yes" and "no" are not single tokens.
     """
-    device = prepare(context)
+    devices = prepare(context)
 
     def build() -> TorchCausalScorer:
         shared = {"local_files_only": True, "trust_remote_code": context.spec.trust_remote_code}
         tokenizer = AutoTokenizer.from_pretrained(str(context.path), **shared)
         model: Any = AutoModelForCausalLM.from_pretrained(str(context.path), **shared, **weights_kwargs(context.spec.dtype))
-        return tuned(TorchCausalScorer(context, device, model.to(device), tokenizer))
+        split = divided(model.base_model, devices, context)
+        made = TorchCausalScorer(context, devices[0], model, tokenizer)
+        made.split = split
+        return tuned(made)
 
     return load_guarded(context.path, build)
 

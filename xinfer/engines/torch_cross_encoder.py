@@ -13,7 +13,7 @@ from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input, read_json
 from xinfer.engines.prompts import pair_of
 from xinfer.engines.torch_rows import Rows
-from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_runtime import TorchModel, divided, load_guarded, loads_on, pad_id_of, prepare, text_tokenizer, weights_kwargs
 from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
@@ -57,13 +57,13 @@ def load(context: LoadContext) -> TorchCrossEncoder:
     Raises:
         LaunchFailed: no classification head with one label, or an activation that is not offered.
     """
-    device = prepare(context)
+    devices = prepare(context)
     _require_head(context)
 
     def build() -> TorchCrossEncoder:
         encoder = CrossEncoder(
             str(context.path),
-            device=str(device),
+            device=str(loads_on(devices)),
             trust_remote_code=context.spec.trust_remote_code,
             local_files_only=True,
             model_kwargs=weights_kwargs(context.spec.dtype),
@@ -71,7 +71,10 @@ def load(context: LoadContext) -> TorchCrossEncoder:
         labels = encoder.model.config.num_labels if encoder.model is not None else 0
         if labels != 1:
             raise LaunchFailed(f"{context.path.name} has {labels} labels; a reranker's classification head has one.")
-        return tuned(TorchCrossEncoder(context, device, encoder))
+        split = divided(encoder.model, devices, context)
+        model = TorchCrossEncoder(context, devices[0], encoder)
+        model.split = split
+        return tuned(model)
 
     return load_guarded(context.path, build)
 

@@ -14,7 +14,7 @@ from xinfer.engines.base import Encoded, LoadContext
 from xinfer.engines.files import longest_input
 from xinfer.engines.prompts import Prompts
 from xinfer.engines.torch_rows import Rows
-from xinfer.engines.torch_runtime import TorchModel, load_guarded, pad_id_of, prepare, text_tokenizer, weights_kwargs
+from xinfer.engines.torch_runtime import TorchModel, divided, load_guarded, loads_on, pad_id_of, prepare, text_tokenizer, weights_kwargs
 from xinfer.engines.torch_tuning import tuned
 from xinfer.errors import LaunchFailed
 
@@ -81,18 +81,23 @@ def load(context: LoadContext) -> TorchEmbedding:
     Raises:
         LaunchFailed: files missing, or a kind of model that has no transformer in front.
     """
-    device = prepare(context)
+    devices = prepare(context)
 
     def build() -> TorchEmbedding:
         encoder = SentenceTransformer(
             str(context.path),
-            device=str(device),
+            device=str(loads_on(devices)),
             trust_remote_code=context.spec.trust_remote_code,
             local_files_only=True,
             model_kwargs=weights_kwargs(context.spec.dtype),
         )
         if not hasattr(encoder[0], "auto_model"):
             raise LaunchFailed(f"{context.path.name} begins with a {type(encoder[0]).__name__}; only transformer models are offered.")
-        return tuned(TorchEmbedding(context, device, encoder))
+        split = divided(encoder[0].auto_model, devices, context)
+        for behind in list(encoder)[1:]:
+            behind.to(devices[0])
+        model = TorchEmbedding(context, devices[0], encoder)
+        model.split = split
+        return tuned(model)
 
     return load_guarded(context.path, build)

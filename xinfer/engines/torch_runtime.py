@@ -22,8 +22,10 @@ from xinfer.cluster.memory import CUDA_CONTEXT
 from xinfer.engines import cuda_driver, host, host_limit, torch_onednn
 from xinfer.engines.base import Encoded, Finished, LoadContext, LoadedModel, Pending
 from xinfer.engines.failures import from_batch, from_load
+from xinfer.engines.layer_split import Split
 from xinfer.engines.tokens import TextTokenizer, pad
 from xinfer.engines.torch_rows import Rows, filler, join, starts_of
+from xinfer.engines.torch_split import spread
 from xinfer.engines.torch_staging import Staging
 from xinfer.engines.torch_unpadded import Unpadded
 from xinfer.errors import LaunchFailed, XinferError
@@ -36,11 +38,15 @@ BATCH_ERRORS = (RuntimeError, ValueError, LookupError, AttributeError, TypeError
 Loaded = TypeVar("Loaded")
 
 
-def prepare(context: LoadContext) -> torch.device:
-    """Settle threads, device and memory limit before anything is loaded.
+def prepare(context: LoadContext) -> tuple[torch.device, ...]:
+    """Settle threads, devices and memory limits before anything is loaded.
+
+    Returns:
+        One for each device that the replica is bound to; simulated GPUs are as many names for the CPU. CPU slots are one
+        device together: their cores and threads serve every layer.
 
     Raises:
-        LaunchFailed: no CUDA device where one was promised, or a number format that the device has not.
+        LaunchFailed: fewer CUDA devices than were promised, or a number format that one of them has not.
     """
     verbosity: Any = transformers.logging
     verbosity.set_verbosity_error()
@@ -51,18 +57,36 @@ def prepare(context: LoadContext) -> torch.device:
             raise LaunchFailed("dtype: float16 is not offered on the CPU; choose float32 or bfloat16.")
         if context.threads > 0:
             torch.set_num_threads(context.threads)
-        return torch.device("cpu")
+        return (torch.device("cpu"),) * (1 if context.device_kind is DeviceKind.CPU else len(context.device_uuids))
     if not torch.cuda.is_available():
         raise LaunchFailed(f"torch {torch.__version__} sees no CUDA device; install torch's CUDA build on this worker.")
-    device = torch.device("cuda:0")
-    torch.cuda.set_device(device)
-    if context.memory_bytes > 0:
-        total = torch.cuda.get_device_properties(0).total_memory
-        fraction = (context.memory_bytes - CUDA_CONTEXT) / total
-        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.01, fraction)), 0)
-    if context.spec.dtype is Dtype.BFLOAT16 and not torch.cuda.is_bf16_supported():
-        raise LaunchFailed("dtype: this GPU has no bfloat16; choose float16 or float32.")
-    return device
+    count = len(context.device_uuids)
+    if torch.cuda.device_count() < count:
+        raise LaunchFailed(f"The replica is bound to {count} GPUs and torch sees {torch.cuda.device_count()}.")
+    torch.cuda.set_device(0)
+    for index in range(count):
+        if context.memory_bytes > 0:
+            total = torch.cuda.get_device_properties(index).total_memory
+            fraction = (context.memory_bytes - CUDA_CONTEXT) / total
+            torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.01, fraction)), index)
+        with torch.cuda.device(index):
+            if context.spec.dtype is Dtype.BFLOAT16 and not torch.cuda.is_bf16_supported():
+                raise LaunchFailed("dtype: this GPU has no bfloat16; choose float16 or float32.")
+    return tuple(torch.device("cuda", index) for index in range(count))
+
+
+def loads_on(devices: Sequence[torch.device]) -> torch.device:
+    """Where weights are read to: one that is to be divided need not fit a device as a whole."""
+    return devices[0] if len(devices) == 1 else torch.device("cpu")
+
+
+def divided(model: Any, devices: Sequence[torch.device], context: LoadContext) -> Split | None:
+    """Move a transformers model to its devices; how it was divided, None for one device.
+
+    Raises:
+        LaunchFailed: as ``torch_split.spread``.
+    """
+    return spread(model, devices, context.memory_bytes if context.device_kind is DeviceKind.GPU else 0)
 
 
 def load_guarded(path: Path, load: Callable[[], Loaded]) -> Loaded:
@@ -108,7 +132,12 @@ def pad_id_of(tokenizer: Any) -> int:
 
 
 class TorchModel(LoadedModel):
-    """A model on one torch device. Subclasses tokenise, and compute from tensors."""
+    """A model on one torch device, or with its layers on several. Subclasses tokenise, and compute from tensors.
+
+    Attributes:
+        device: where batches go in and answers come out.
+        split: how the layers were divided over several devices.
+    """
 
     def __init__(self, context: LoadContext, device: torch.device, tokenizer: TextTokenizer, pad_id: int) -> None:
         self._kind = context.device_kind
@@ -118,6 +147,7 @@ class TorchModel(LoadedModel):
         self._staging = Staging(device) if device.type == "cuda" else None
         self.in_flight = 1 if self._staging is None else 2
         self.unpadded: Unpadded | None = None
+        self.split: Split | None = None
         self.device, self.dtype, self.vocabulary = device, DTYPES[context.spec.dtype], tokenizer.vocabulary
         torch_onednn.bound_kernels()
         self.tune = bool(context.options.get("tune", True))

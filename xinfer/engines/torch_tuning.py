@@ -36,6 +36,8 @@ def tuned(model: Model) -> Model:
         model.packs = True
         attention = "unpadded rows, " + ("flash" if model.device.type == "cuda" else "explicit" if model.unpadded.explicit else "sdpa")
     model.compute_path = f"{attention}; {kernels} linear layers"
+    if model.split is not None:
+        model.compute_path += f"; layers {' + '.join(map(str, model.split.counts))} on {len(model.split.counts)} devices"
     log.info("computes with %s", model.compute_path)
     return model
 

@@ -144,7 +144,8 @@ def _attend_cuda(
     more: dict[str, Any] = {"scale": scaling, "window_size": (-1, 0) if causal else (-1, -1)}
     if query.shape[1] != key.shape[1]:
         more["enable_gqa"] = True
-    made: torch.Tensor = varlen(*flat, rows.starts, rows.starts, rows.longest, rows.longest, **more)
+    starts = rows.starts.to(query.device)  # a layer may be on another device than the batch came to
+    made: torch.Tensor = varlen(*flat, starts, starts, rows.longest, rows.longest, **more)
     return made[None]
 
 

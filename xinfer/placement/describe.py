@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.memory import MIB
 from xinfer.cluster.routes_of import slot_text
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.placement.plan import NoFitting, Placed, Plan
-from xinfer.schemas.launch import PlannedReplica, PlanReply, RefusedSlot
+from xinfer.placement.rebalance import Rebalance, plan_rebalance
+from xinfer.placement.wants import Room
+from xinfer.schemas.cluster import RebalanceReply
+from xinfer.schemas.launch import PlannedMove, PlannedReplica, PlanReply, RefusedSlot
 
 
 def plan_reply(plan: Plan | NoFitting, deployment: Deployment, snapshot: Snapshot) -> PlanReply:
     """What a launch of ``deployment`` would do: all of its replicas' slots, or none and the reason."""
     fits = isinstance(plan, Plan)
+    help_ = Rebalance() if fits else _help(deployment, snapshot)
     return PlanReply(
         fits=fits,
         model_uid=deployment.uid,
@@ -22,6 +29,58 @@ def plan_reply(plan: Plan | NoFitting, deployment: Deployment, snapshot: Snapsho
         replicas=[_planned(placed, snapshot) for placed in plan.placements] if fits else [],
         refused=[RefusedSlot(slot=refusal.text, reason=refusal.reason, hint=refusal.hint) for refusal in plan.refusals],
         reason="" if isinstance(plan, Plan) else plan.reason,
+        hint=_hint(help_, deployment, snapshot),
+        moves=moves(help_, snapshot),
+    )
+
+
+def rebalance_reply(plan: Rebalance, snapshot: Snapshot, dry_run: bool, successors: Mapping[str, str]) -> RebalanceReply:
+    """What a rebalance would do (``dry_run``), or has begun; ``successors`` by id of the replica that moves."""
+    freed = [slot_text(slot, snapshot.workers) for slot in plan.freed]
+    return RebalanceReply(dry_run=dry_run, moves=moves(plan, snapshot, successors), freed=freed, unmet=list(plan.unmet))
+
+
+def moves(plan: Rebalance, snapshot: Snapshot, successors: Mapping[str, str] | None = None) -> list[PlannedMove]:
+    """Of a plan made on this very snapshot."""
+    return [
+        PlannedMove(
+            model_uid=each.model_uid,
+            replica_model_uid=each.replica_id,
+            slot=slot_text(each.source, snapshot.workers),
+            to_slot=slot_text(each.target, snapshot.workers),
+            reserved_bytes=each.reserved_bytes,
+            why=each.why,
+            successor=(successors or {}).get(each.replica_id),
+        )
+        for each in plan.moves
+    ]
+
+
+def _help(deployment: Deployment, snapshot: Snapshot) -> Rebalance:
+    """Moves that would make room for all of a launch that does not fit; none where its place is not free to choose."""
+    shapes = {demand.n_devices for demand in deployment.demands}
+    if len(shapes) != 1 or any(demand.pin is not None or demand.worker_id is not None for demand in deployment.demands):
+        return Rebalance()
+    plan = plan_rebalance(snapshot, rooms=(_room(deployment),) * len(deployment.demands))
+    return Rebalance() if plan.unmet else plan
+
+
+def _room(deployment: Deployment) -> Room:
+    """In whole MiB, as the hint says it."""
+    most = max(deployment.demands, key=lambda demand: demand.bytes_per_device)
+    return Room(-(-most.bytes_per_device // MIB) * MIB, most.n_devices, deployment.spec.engine)
+
+
+def _hint(plan: Rebalance, deployment: Deployment, snapshot: Snapshot) -> str:
+    if not plan.moves:
+        return ""
+    room, count, first = _room(deployment), len(deployment.demands), moves(plan, snapshot)[0]
+    flags = f" --n-gpu {room.n_devices}" if room.n_devices > 1 else ""
+    flags += f" --replica {count}" if count > 1 else ""
+    more = f" and {len(plan.moves) - 1} more" if len(plan.moves) > 1 else ""
+    return (
+        f"`xinfer rebalance --memory {room.bytes_per_device // MIB}MiB{flags} --model-engine {room.engine}` would make room by moving "
+        f"{first.replica_model_uid} to {first.to_slot}{more}"
     )
 
 

@@ -139,7 +139,7 @@ def refuse_worker(worker: Worker, blocked: Blocked) -> list[Refusal]:
     return [_refusal(worker, device, blocked) for device in worker.devices]
 
 
-def refuse_devices(worker: Worker, need: int, n_devices: int, usage: Usage) -> list[Refusal]:
+def refuse_devices(worker: Worker, need: int, n_devices: int, usage: Usage, alike: bool = False) -> list[Refusal]:
     """Devices of one eligible worker that cannot take part, if a replica needs ``n_devices`` of them.
 
     Where enough devices have room, only those without are refused; where too few have, all of them are.
@@ -151,10 +151,10 @@ def refuse_devices(worker: Worker, need: int, n_devices: int, usage: Usage) -> l
             with_room.append(device)
         else:
             refusals.append(_refusal(worker, device, shortage(device, need, usage)))
-    if with_room and len(usage.together(with_room, need, n_devices)) < n_devices:
+    if with_room and len(usage.together(with_room, need, n_devices, alike)) < n_devices:
         blocked = Blocked(
             Obstacle.COUNT,
-            f"a replica needs {n_devices} devices of one worker, and too few have room together here",
+            f"a replica needs {n_devices} devices {'of one kind ' * alike}of one worker, and too few have room together here",
             "ask for a smaller n_gpu, or free the devices beside it",
         )
         refusals.extend(_refusal(worker, device, blocked) for device in with_room)

@@ -176,7 +176,7 @@ class _Planner:
             if blocked is not None:
                 yield from refuse_worker(worker, blocked)
             else:
-                yield from refuse_devices(worker, demand.bytes_per_device, demand.n_devices, self._local.at(worker.id))
+                yield from refuse_devices(worker, demand.bytes_per_device, demand.n_devices, self._local.at(worker.id), demand.alike)
 
     def _place_pin(self, ordinal: int, demand: Demand, pin: Slot) -> None:
         worker = self._workers.get(pin.worker_id)
@@ -185,6 +185,9 @@ class _Planner:
         if worker is None or len(devices) < len(pin.device_uuids):
             gone = "its worker is not there" if worker is None else "its worker has no such device any more"
             blocked: Blocked | Shortage | None = Blocked(Obstacle.WORKER, gone, "start xinfer-worker there again, or choose another slot")
+        elif demand.alike and len(kinds := sorted({device.name for device in devices})) > 1:
+            reason = f"{self._deployment.spec.engine} needs devices of one kind, and these are {' and '.join(kinds)}"
+            blocked = Blocked(Obstacle.COUNT, reason, "choose devices of one kind")
         elif (blocked := worker_blocked(worker, self._deployment.spec, worker.id in self._draining)) is None:
             usage = self._local.at(worker.id)
             lacking = usage.lacking(devices, need)
@@ -246,7 +249,7 @@ def _ordinal(failure: tuple[int, Demand, Refusal | None]) -> int:
 
 
 def _key(demand: Demand) -> tuple[Shape, WorkerId | None]:
-    return Shape(demand.bytes_per_device, demand.n_devices), None if demand.worker_id is None else WorkerId(demand.worker_id)
+    return Shape(demand.bytes_per_device, demand.n_devices, demand.alike), None if demand.worker_id is None else WorkerId(demand.worker_id)
 
 
 def _freedom(entry: tuple[int, Demand]) -> tuple[bool, bool, int, int]:

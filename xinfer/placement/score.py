@@ -49,10 +49,12 @@ class Shape:
     Attributes:
         need: bytes on each device.
         n_devices: devices on one worker.
+        alike: of one name.
     """
 
     need: int
     n_devices: int = 1
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Scorer:
     ) -> list[tuple[bool, int, float, int, Device]]:
         """The best devices that fit together; empty if too few do (those of one memory domain share what is free)."""
         fitting.sort(key=_device_key)
-        together = usage.together((entry[4] for entry in fitting), shape.need, shape.n_devices)
+        together = usage.together((entry[4] for entry in fitting), shape.need, shape.n_devices, shape.alike)
         if len(together) < shape.n_devices:
             return []
         return [entry for entry in fitting if entry[4] in together]

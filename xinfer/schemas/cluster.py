@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from xinfer.schemas.base import Lenient, Reply
-from xinfer.schemas.launch import Strict
+from xinfer.schemas.launch import Count, PlannedMove, Strict
 
 
 class SlotReplica(Reply):
@@ -87,6 +87,38 @@ class DrainReply(Reply):
     leaving: list[str] = Field(default_factory=list)
     staying: list[str] = Field(default_factory=list)
     reasons: dict[str, str] = Field(default_factory=dict)
+
+
+class RebalanceRequest(Strict):
+    """POST /v1/cluster/rebalance.
+
+    Attributes:
+        dry_run: name the moves, begin none.
+        max_moves: at most so many; of what would take more, none is begun.
+        memory: make room for a replica that needs so much on each device ("20GiB" or bytes), and do nothing else.
+        n_gpu, replica, model_engine: its devices, how many such replicas, and the engine that their workers must have.
+    """
+
+    dry_run: bool = False
+    max_moves: Count = 1_000
+    memory: str | int | None = None
+    n_gpu: Count | None = None
+    replica: Count | None = None
+    model_engine: str | None = None
+
+
+class RebalanceReply(Reply):
+    """The moves that can begin together.
+
+    Attributes:
+        freed: slots that hold nothing once all is done, ``ADDR@0``.
+        unmet: what would still find no room.
+    """
+
+    dry_run: bool
+    moves: list[PlannedMove] = Field(default_factory=list)
+    freed: list[str] = Field(default_factory=list)
+    unmet: list[str] = Field(default_factory=list)
 
 
 class AuthReply(Reply):

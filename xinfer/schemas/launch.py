@@ -19,6 +19,10 @@ Index = Annotated[int, BeforeValidator(_no_truth)]
 """A device's place on its worker."""
 
 
+Count = Annotated[int, BeforeValidator(_no_truth)]
+"""How many of something."""
+
+
 class Strict(BaseModel):
     """Base of management bodies."""
 
@@ -112,8 +116,30 @@ class RefusedSlot(Strict):
     hint: str = ""
 
 
+class PlannedMove(Strict):
+    """One replica that should be elsewhere.
+
+    Attributes:
+        slot, to_slot: where it is and where it is to go, ``ADDR@0``.
+        reserved_bytes: what it holds on each device of ``slot``.
+        successor: id of the replica that takes its place once it is ready; null where nothing was begun.
+    """
+
+    model_uid: str
+    replica_model_uid: str
+    slot: str
+    to_slot: str
+    reserved_bytes: int
+    why: str
+    successor: str | None = None
+
+
 class PlanReply(Strict):
-    """POST /v1/plan: what a launch would do, from the very function that launches use."""
+    """POST /v1/plan: what a launch would do, from the very function that launches use.
+
+    Attributes:
+        moves: of other models' replicas, which would make room where it does not fit; ``hint`` says how to have them moved.
+    """
 
     fits: bool
     model_uid: str
@@ -124,3 +150,5 @@ class PlanReply(Strict):
     replicas: list[PlannedReplica]
     refused: list[RefusedSlot]
     reason: str = ""
+    hint: str = ""
+    moves: list[PlannedMove] = Field(default_factory=list)

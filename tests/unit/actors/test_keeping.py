@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.control.clusters import GIB, Cluster, deployment, worker
+from tests.unit.control.clusters import GIB, Cluster, deployment, slot, worker
 from xinfer.actors.keeping import Keeper
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.deployment import Demand
-from xinfer.cluster.ids import Address
+from xinfer.cluster.device import DeviceKind, DeviceReport
+from xinfer.cluster.ids import Address, ModelUid
 from xinfer.cluster.replica import Assignment
 from xinfer.control.events import ReplicaReady
 from xinfer.store.store import Store
@@ -90,3 +91,14 @@ def test_late_news_of_an_earlier_life_is_not_kept(store: Store) -> None:
     cluster.tick()
     assert told(keeper, cluster, late) == []
     assert store.figures.calibration(deployment("m").spec, {}, "simulated") is None
+
+
+def test_what_a_replica_on_two_devices_measured_is_kept_apart_from_what_one_device_would(store: Store) -> None:
+    keeper, cluster = Keeper(store.figures), undecided(Demand(GIB, 2))
+    reports = tuple(DeviceReport(uuid, "simulated", DeviceKind.SIMULATED, 1) for uuid in slot("a", 0, 1).device_uuids)
+    told(keeper, cluster, replace(ready(cluster, "m-0", FOUND), reports=reports, reserved_bytes=GIB))
+    spec = cluster.snapshot.deployments[ModelUid("m")].spec
+    assert (store.figures.measured(spec, "2× simulated"), store.figures.measured(spec, "simulated")) == (GIB, None)
+    assert store.figures.calibration(spec, {}, "2× simulated") == FOUND
+    assert store.figures.calibration(spec, {}, "simulated") is None
+    assert store.figures.chosen(spec, "simulated") == (BF16, "measured"), "the dtype is the device's, not the number's"

@@ -119,3 +119,18 @@ def test_charges_of_devices_that_are_gone_do_no_harm() -> None:
     index = usage(snapshot([worker(gpus=1)], [replica("x", 0, slot("gone", 0), GIB, loaded=False)]))
     assert index.reserved(uuid("gone-0")) == GIB
     assert index.room(worker(gpus=1).devices[0]) == FREE_TOTAL
+
+
+def test_what_goes_gives_back_its_charge_and_what_it_held() -> None:
+    where = worker("a", 2, free={0: 10 * GIB, 1: 10 * GIB}, domain="host")
+    held = [replica("m", 0, slot("a", 0), 4 * GIB), replica("m", 1, slot("a", 1), 3 * GIB, loaded=False)]
+    now = usage(snapshot([where], held))
+    later = now.copy()
+    later.vacate(slot("a", 0), 4 * GIB, loaded=True)
+    later.vacate(slot("a", 1), 3 * GIB, loaded=False)
+    assert [now.room(device) for device in where.devices] == [7 * GIB, 7 * GIB]
+    assert [later.room(device) for device in where.devices] == [14 * GIB, 14 * GIB]
+    assert [later.reserved(device.uuid) for device in where.devices] == [0, 0]
+    assert later.on_device(where.devices[0].uuid, ModelUid("m")) == 1
+    later.charge(slot("a", 0), GIB, ModelUid("n"))
+    assert now.models(where.devices[0].uuid) == {"m": 1}

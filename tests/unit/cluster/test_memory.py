@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.nouns import GIB, spec
 from xinfer.cluster.device import DeviceKind
-from xinfer.cluster.memory import CUDA_CONTEXT, MIB, estimate, format_bytes, parse_bytes, with_headroom
+from xinfer.cluster.memory import CUDA_CONTEXT, MIB, estimate, format_bytes, parse_bytes, redivided, with_headroom
 from xinfer.errors import InvalidRequest
 
 
@@ -78,3 +78,25 @@ def test_sizes_for_people(size: int, text: str) -> None:
 @given(st.integers(1, 1 << 60))
 def test_a_formatted_size_reads_back_to_within_its_last_digit(size: int) -> None:
     assert parse_bytes(format_bytes(size)) == pytest.approx(size, rel=0.06)
+
+
+def test_several_gpus_hold_a_share_of_the_weights_each_with_a_context_and_a_workspace_of_its_own() -> None:
+    assert estimate(spec(weight_bytes=10 * GIB), 600 * MIB, DeviceKind.GPU, 2) == 11 * GIB + CUDA_CONTEXT
+    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU, 2) == 60 * MIB + 512 * MIB + CUDA_CONTEXT
+
+
+@given(st.integers(0, 100 * GIB), st.integers(1, 16), st.sampled_from(DeviceKind))
+def test_all_devices_together_are_reserved_what_one_would_be(weights: int, n_devices: int, kind: DeviceKind) -> None:
+    whole = estimate(spec(weight_bytes=weights), 600 * MIB, kind)
+    part = estimate(spec(weight_bytes=weights), 600 * MIB, kind, n_devices)
+    assert part <= whole <= part * n_devices
+    if kind is not DeviceKind.GPU:
+        assert part * n_devices - whole < n_devices
+
+
+@given(st.integers(0, 100 * GIB), st.integers(1, 16), st.integers(1, 16), st.sampled_from(DeviceKind))
+def test_a_measured_figure_is_divided_anew_and_the_context_is_not(size: int, before: int, after: int, kind: DeviceKind) -> None:
+    again = redivided(size, before, after, kind)
+    context = min(size, CUDA_CONTEXT) if kind is DeviceKind.GPU else 0
+    assert 0 <= (again - context) * after - (size - context) * before < after
+    assert redivided(size, before, before, kind) == size

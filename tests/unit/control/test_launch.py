@@ -11,7 +11,7 @@ from tests.unit.control.clusters import GIB, Cluster, slot, worker
 from xinfer.catalog.families import load_builtin
 from xinfer.catalog.spec import Dtype, ModelSpec
 from xinfer.cluster.deployment import Demand, Deployment
-from xinfer.cluster.device import DeviceKind
+from xinfer.cluster.device import DeviceKind, Division
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate
 from xinfer.control.demands import compile_addition
@@ -24,9 +24,17 @@ FAMILIES = load_builtin()
 ENGINE = "sentence_transformers"
 OPTIONS = {ENGINE: {"max_batch_ms": float, "max_batch_tokens": int, "attn": str, "compile": bool}}
 NAME = "bge-reranker-base"
+LAYERS = {ENGINE: Division.LAYERS}
 
 
-def compiled(cluster: Cluster | None = None, *, measured: Any = None, **fields: Any) -> Deployment:
+def compiled(
+    cluster: Cluster | None = None,
+    *,
+    measured: Any = None,
+    engines: frozenset[str] = frozenset({ENGINE}),
+    divisions: dict[str, Division] | None = None,
+    **fields: Any,
+) -> Deployment:
     request = LaunchRequest(**{"model_name": NAME, **fields})
     there = cluster or Cluster(worker("a"), worker("b"))
     return compile_launch(
@@ -34,11 +42,12 @@ def compiled(cluster: Cluster | None = None, *, measured: Any = None, **fields: 
         snapshot=there.snapshot,
         families=FAMILIES,
         files=None,
-        engines=frozenset({ENGINE}),
+        engines=engines,
         now=7.0,
         base_bytes={ENGINE: 100},
         engine_options=OPTIONS,
         measured=measured,
+        divisions=divisions or {},
     )
 
 
@@ -190,3 +199,54 @@ def test_a_pin_asks_its_own_devices_only() -> None:
     assert compiled(there).dtype_open == ()
     assert compiled(there, slots=[f"{address}@0"]).dtype_open == ()
     assert compiled(there, worker_ip=there.snapshot.workers[worker("a").id].address).dtype_open != ()
+
+
+def test_several_devices_share_the_memory_and_figures_are_those_of_as_many_devices() -> None:
+    one, two = compiled(), compiled(n_gpu=2, divisions=LAYERS)
+    assert two.demands[0].n_devices == 2
+    assert two.demands[0].bytes_per_device == -(-one.demands[0].bytes_per_device // 2)
+    known = {"simulated": 9 * GIB, "2× simulated": 5 * GIB}
+    made = compiled(n_gpu=2, divisions=LAYERS, measured=lambda spec, device: known.get(device))
+    assert made.demands[0].bytes_per_device == 5 * GIB
+    fixed = compiled(n_gpu=2, divisions=LAYERS, memory="3GiB")
+    assert fixed.demands[0].bytes_per_device == 3 * GIB
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n_gpu": 2}, "n_gpu"),
+        ({"slots": ["10.0.0.1:1@0,1"]}, "slots"),
+        ({"gpu_idx": [0, 1], "worker_ip": "10.0.0.1"}, "gpu_idx"),
+        ({"replica_config": [{"devices": [{"worker_ip": "10.0.0.1", "gpu_idx": [0, 1]}]}]}, "replica_config"),
+    ],
+)
+def test_an_engine_that_cannot_divide_a_model_is_refused_by_field(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidPlacement, match=f"^{param}: {ENGINE} cannot divide a model over 2 devices, give each replica one") as caught:
+        compiled(divisions={"other": Division.LAYERS}, **fields)
+    assert caught.value.param == param
+    assert caught.value.message.endswith("; model_engine other can.")
+    assert compiled(divisions=LAYERS, **fields).demands[0].n_devices == 2
+
+
+def test_further_replicas_on_other_numbers_of_devices_need_their_share() -> None:
+    cluster = Cluster(worker("a", 4))
+    wanted = replace(compiled(cluster), demands=(Demand(6 * GIB), Demand(GIB, 2)), ordinals=(0, 1))
+    assert compile_addition(wanted, Placement(n_gpu=3), cluster.snapshot, LAYERS)[0].bytes_per_device == 2 * GIB
+    assert compile_addition(wanted, Placement(n_gpu=2), cluster.snapshot, LAYERS)[0].bytes_per_device == GIB
+    assert compile_addition(wanted, Placement(), cluster.snapshot, LAYERS)[0].bytes_per_device == 6 * GIB
+    fixed = replace(wanted, demands=(Demand(6 * GIB, fixed_bytes=True),), ordinals=(0,))
+    assert compile_addition(fixed, Placement(n_gpu=3), cluster.snapshot, LAYERS)[0] == Demand(6 * GIB, 3, fixed_bytes=True)
+    with pytest.raises(InvalidPlacement, match="n_gpu: sentence_transformers cannot divide"):
+        compile_addition(wanted, Placement(n_gpu=2), cluster.snapshot)
+
+
+def test_an_engine_that_divides_tensors_needs_devices_of_one_kind() -> None:
+    tensor = {ENGINE: Division.TENSOR}
+    made = compiled(n_gpu=2, divisions=tensor).demands[0]
+    assert (made.n_devices, made.alike) == (2, True)
+    assert made.bytes_per_device == compiled(n_gpu=2, divisions=LAYERS).demands[0].bytes_per_device
+    assert not compiled(n_gpu=2, divisions=LAYERS).demands[0].alike
+    assert not compiled(divisions=tensor).demands[0].alike, "one device is of one kind"
+    there = Cluster(worker("a", 4))
+    assert compile_addition(compiled(there), Placement(n_gpu=2), there.snapshot, tensor)[0].alike

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from xinfer.cluster.device import Division
 from xinfer.engines import registry
 from xinfer.engines.installed import installed
 from xinfer.errors import InvalidRequest
@@ -52,6 +53,7 @@ def test_asking_imports_nothing_heavy_and_does_not_mind_that_torch_is_barred(bar
 import sys
 if {barred}:
     sys.modules["torch"] = None
+from xinfer.cluster.device import Division
 from xinfer.engines import registry
 print(sorted(registry.available()))
 for name in registry.names():
@@ -69,3 +71,7 @@ def test_a_missing_package_makes_an_engine_unavailable(monkeypatch: pytest.Monke
     assert not installed("json", "no_such_package_at_all")
     monkeypatch.setattr("xinfer.engines.onnxruntime.installed", lambda *packages: False)
     assert "onnxruntime" not in registry.available()
+
+
+def test_engines_say_whether_they_can_divide_a_model() -> None:
+    assert registry.divisions() == {"sentence_transformers": Division.LAYERS}

@@ -35,3 +35,27 @@ def test_what_does_not_fit_plans_nothing_and_says_why() -> None:
     assert reply.replicas == []
     assert len(reply.refused) == 1
     assert reply.reason.startswith("replica: only 1 of 2 fit now")
+
+
+def test_what_moves_would_make_room_for_is_said_with_the_command() -> None:
+    held = [replica("x", 0, slot("a", 0), 8 * GIB), replica("y", 0, slot("a", 1), 6 * GIB)]
+    state = snapshot([worker("a", 2)], held, [deployment("x", [Demand(8 * GIB)]), deployment("y", [Demand(6 * GIB)])])
+    wanted = deployment("m", [Demand(20 * GIB - 7)])
+    reply = plan_reply(plan_launch(state, wanted), wanted, state)
+    assert [(move.replica_model_uid, move.slot, move.to_slot, move.successor) for move in reply.moves] == [
+        ("y-0", "10.0.0.1:24002@1", "10.0.0.1:24002@0", None)
+    ]
+    assert reply.hint == "`xinfer rebalance --memory 20480MiB --model-engine st` would make room by moving y-0 to 10.0.0.1:24002@0"
+    for nothing in ([Demand(23 * GIB)], [Demand(20 * GIB)] * 2, [Demand(20 * GIB, pin=slot("a", 1))], [Demand(20 * GIB, worker_id="a")]):
+        refused = deployment("m", nothing)
+        reply = plan_reply(plan_launch(state, refused), refused, state)
+        assert (reply.fits, reply.moves, reply.hint) == (False, [], "")
+
+
+def test_the_command_names_devices_and_replicas_where_there_are_several() -> None:
+    held = [replica("x", i, slot("a", i), 6 * GIB) for i in range(4)]
+    state = snapshot([worker("a", 4)], held, [deployment("x", [Demand(6 * GIB)] * 4)])
+    wanted = deployment("m", [Demand(18 * GIB, 2)])
+    reply = plan_reply(plan_launch(state, wanted), wanted, state)
+    assert "--memory 18432MiB --n-gpu 2 --model-engine st" in reply.hint
+    assert reply.hint.endswith(" and 1 more")

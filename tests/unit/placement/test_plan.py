@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.nouns import GIB, deployment, replica, slot, snapshot, spec, worker
@@ -285,3 +287,23 @@ def test_predicted_memory_is_that_after_the_whole_plan() -> None:
     assert isinstance(plan, Plan)
     assert [p.free_after for p in plan.placements] == [24 * GIB * 92 // 100 - 4 * GIB] * 2
     assert [p.reserved_bytes for p in plan.placements] == [2 * GIB] * 2
+
+
+def test_devices_of_one_kind_are_found_or_the_plan_says_that_there_are_too_few() -> None:
+    def mixed(*names: str) -> Snapshot:
+        one = worker("a", len(names))
+        return snapshot([replace(one, devices=tuple(replace(d, name=name) for d, name in zip(one.devices, names, strict=True)))])
+
+    pair = deployment("m", [Demand(GIB, 2, alike=True)])
+    plan = plan_launch(mixed("A100", "H100", "L4", "H100"), pair)
+    assert isinstance(plan, Plan)
+    assert plan.placements[0].slot == slot("a", 1, 3)
+    free = plan_launch(mixed("A100", "H100", "L4", "H100"), deployment("m", [Demand(GIB, 2)]))
+    assert isinstance(free, Plan)
+    assert free.placements[0].slot == slot("a", 0, 1)
+    none = plan_launch(mixed("A100", "H100", "L4"), pair)
+    assert isinstance(none, NoFitting)
+    assert none.refusals[0].reason == "a replica needs 2 devices of one kind of one worker, and too few have room together here"
+    pinned = plan_launch(mixed("A100", "H100"), deployment("m", [Demand(GIB, 2, slot("a", 0, 1), alike=True)]))
+    assert isinstance(pinned, NoFitting)
+    assert pinned.refusals[0].reason == "st needs devices of one kind, and these are A100 and H100"

@@ -17,6 +17,8 @@ from xinfer.schemas.cluster import (
     DrainReply,
     DrainRequest,
     NodeEntry,
+    RebalanceReply,
+    RebalanceRequest,
     SlotsReply,
     StatusReply,
     SupervisorReply,
@@ -39,6 +41,18 @@ async def slots(request: Request) -> Response:
     except SupervisorUnreachable:
         live = ()
     return json_reply(present_cluster.slots(snapshot, live))
+
+
+@router.post(
+    "/v1/cluster/rebalance", response_model=RebalanceReply, openapi_extra=body_of(RebalanceRequest), summary="Move replicas to make room"
+)
+async def rebalance(request: Request) -> Response:
+    """Unpinned replicas move: so that what waits finds room, or ``memory`` on a device; else so that whole devices become free.
+
+    Each one's successor is started first and takes its place once it is ready. ``dry_run`` names the moves, each with what it gains,
+    and begins none. Where what leaves makes room for more moves, asking again brings those; an empty list is the end.
+    """
+    return json_reply(await service(request).control.rebalance(await read(request, RebalanceRequest)))
 
 
 @router.get("/v1/cluster/info", response_model=list[NodeEntry], summary="Nodes")
