@@ -93,10 +93,17 @@ class PayloadTooLarge(XinferError):
 
 
 class Unauthorized(XinferError):
-    """No key, or a wrong one."""
+    """No key, or one that is not known, expired or revoked."""
 
     code = "unauthorized"
     http_status = 401
+
+
+class Forbidden(XinferError):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
+    http_status = 403
 
 
 class NotFound(XinferError):
@@ -122,6 +129,12 @@ class WorkerNotFound(NotFound):
     """No worker of that id or address."""
 
     code = "worker_not_found"
+
+
+class KeyNotFound(NotFound):
+    """No API key of that name or id."""
+
+    code = "key_not_found"
 
 
 # --- later may be better ------------------------------------------------------------------------

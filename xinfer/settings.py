@@ -77,11 +77,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of the REST port's certificate (with its chain) and key, PEM."""
+
+    certfile: Path
+    keyfile: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """``xinfer-supervisor``: the REST socket and the control process.
 
     Attributes:
         host, port: of the REST socket.
+        tls: of the REST socket; None = plain HTTP.
+        model_roots: folders on the workers whose models callers who are no admins may launch by path.
         control_host, control_port: of the SupervisorActor; port 0 = any free one, kept across restarts.
     """
 
@@ -94,6 +104,8 @@ class ServerSettings:
     log_level: str = "info"
     timings: Timings = field(default_factory=Timings)
     limits: Limits = field(default_factory=Limits)
+    tls: Tls | None = None
+    model_roots: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,7 @@ class WorkerSettings:
         port_range: inclusive range for worker and replica ports; None = ephemeral.
         cpu_slots: 0 = GPUs if there are any, else one CPU slot.
         simulate_workers: WorkerActors in one process, for tests of size.
+        ca_file: authority of the endpoint's certificate, PEM; None = those that the system trusts.
     """
 
     home: Home
@@ -128,6 +141,7 @@ class WorkerSettings:
     simulate_workers: int = 1
     log_level: str = "info"
     timings: Timings = field(default_factory=Timings)
+    ca_file: Path | None = None
 
 
 def dump(settings: object) -> dict[str, Any]:

@@ -49,9 +49,21 @@ async def test_a_launch_waits_until_the_supervisor_has_settled(settling: Supervi
 
 
 async def test_routes_come_when_the_supervisor_has_settled_and_not_before(settling: SupervisorRef) -> None:
-    early = await settling.routes(Epoch(0), -1, QUICK.settle / 5)
+    early = await settling.routes(Epoch(7_777), 3, QUICK.settle / 5)
     assert (await settling.snapshot()).expected
     assert early is None, "an API process would have given up the replicas that its last table names"
-    table = await settling.routes(Epoch(0), -1, 10 * QUICK.settle)
+    table = await settling.routes(Epoch(7_777), 3, 10 * QUICK.settle)
     assert table is not None
+    assert table.version >= 0
     assert not (await settling.snapshot()).expected
+
+
+async def test_an_api_process_that_knows_nothing_is_told_the_keys_at_once_and_the_routes_later(settling: SupervisorRef) -> None:
+    keys = await settling.routes(Epoch(0), -1, 10 * QUICK.settle)
+    assert (await settling.snapshot()).expected
+    assert keys is not None
+    assert (keys.version, keys.knows_keys) == (-1, True)
+    assert await settling.routes(keys.epoch, keys.version, QUICK.settle / 5) is None
+    table = await settling.routes(keys.epoch, keys.version, 10 * QUICK.settle)
+    assert table is not None
+    assert table.version >= 0

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from tests.api.event_replicas import FakeReplicas, turn, zero
 from tests.api.fakes import FakeControl, FakeInference, ports
+from tests.api.keyholders import KEYS, NOW, TOKEN, Guarded
 from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.protocol import Http
@@ -41,6 +42,17 @@ async def api() -> AsyncIterator[Api]:
     app = create_app(inference, control, limits=LIMITS, version="1.2.3", supervisor_address="10.0.0.9:5000")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield Api(app, inference, control, http)
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Guarded]:
+    """With keys."""
+    inference, control = ports()
+    inference.table = replace(inference.table, keys=KEYS)
+    control.state = replace(control.state, keys=KEYS)
+    app = create_app(inference, control, limits=LIMITS, version="1", cluster_token=TOKEN, clock=lambda: NOW)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        yield Guarded(app, inference, control, http)
 
 
 @dataclass

@@ -18,10 +18,12 @@ from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelTy
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.replica import Phase
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.control.keys import find
 from xinfer.errors import AlreadyExists, ModelNotFound, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlannedMove, PlanReply
@@ -146,6 +148,8 @@ class FakeControl:
     def __init__(self, state: Snapshot) -> None:
         self.state = state
         self.launched: list[LaunchRequest] = []
+        self.confined: list[bool] = []
+        self.made: list[Key] = []
         self.placements: list[Placement] = []
         self.scaled: list[tuple[ModelUid, int]] = []
         self.moved: list[ReplicaId] = []
@@ -181,9 +185,10 @@ class FakeControl:
         self._up()
         return self.state
 
-    async def launch(self, request: LaunchRequest) -> ModelUid:
+    async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Adds a deployment without replicas."""
         self._up()
+        self.confined.append(confined)
         uid = ModelUid(request.model_uid or request.model_name or "unnamed")
         if uid in self.state.deployments:
             raise AlreadyExists(f"model_uid {uid} is taken.", param="model_uid")
@@ -192,9 +197,10 @@ class FakeControl:
         self.state = replace(self.state, deployments={**self.state.deployments, uid: made})
         return uid
 
-    async def plan(self, request: LaunchRequest) -> PlanReply:
+    async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What the test set."""
         self._up()
+        self.confined.append(confined)
         self.launched.append(request)
         return self.plan_reply
 
@@ -272,6 +278,19 @@ class FakeControl:
             model_uid="ce", replica_model_uid="ce-0", slot="A@0", to_slot="A@3", reserved_bytes=1, why="why", successor=successor
         )
         return RebalanceReply(dry_run=request.dry_run, moves=[move])
+
+    async def make_key(self, key: Key) -> None:
+        """Notes it, and has it."""
+        self._up()
+        self.made.append(key)
+        self.state = replace(self.state, keys={**self.state.keys, key.id: key})
+
+    async def revoke_key(self, name: str) -> Key:
+        """By name."""
+        self._up()
+        key = replace(find(self.state.keys, name), revoked_at=5.0)
+        self.state = replace(self.state, keys={**self.state.keys, key.id: key})
+        return key
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Of the first reranker."""

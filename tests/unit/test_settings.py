@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from xinfer.settings import Home, Limits, ServerSettings, SimulatedGpus, Timings, WorkerSettings, dump, load
+from xinfer.settings import Home, Limits, ServerSettings, SimulatedGpus, Timings, Tls, WorkerSettings, dump, load
 
 HOME = Home.from_env({"HOME": "/h"})
 
@@ -17,7 +17,8 @@ HOME = Home.from_env({"HOME": "/h"})
     "settings",
     [
         ServerSettings(HOME, host="0.0.0.0", api_processes=3, timings=Timings(lost=1.5), limits=Limits(documents=7)),
-        WorkerSettings(HOME, port_range=(24000, 24100), simulate_gpus=SimulatedGpus(4, 24 << 30), simulate_workers=9),
+        ServerSettings(HOME, tls=Tls(Path("/c"), Path("/k")), model_roots=(Path("/a"), Path("/b"))),
+        WorkerSettings(HOME, port_range=(24000, 24100), simulate_gpus=SimulatedGpus(4, 24 << 30), simulate_workers=9, ca_file=Path("/ca")),
         WorkerSettings(HOME, control_address="[::1]:24000"),
     ],
 )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 import xoscar as xo
 
 from xinfer import settings as config
@@ -19,8 +20,13 @@ from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.restore import restore
 from xinfer.errors import ConfigError, StoreError
 from xinfer.processes import runtime
+from xinfer.processes.token import is_loopback
 from xinfer.settings import ServerSettings
 from xinfer.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+FIRST_KEY = "xinfer key create NAME --admin"
 
 
 def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) -> int:
@@ -37,10 +43,13 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             load_builtin(),
             Survey(),
             settings.timings,
+            settings.model_roots,
             address=address,
             uid=SUPERVISOR_UID,
         )
         await actor.begin()
+        if not snapshot.keys and not is_loopback(settings.host):
+            log.warning("no API key: whoever reaches the REST port may use this server", host=settings.host, next=FIRST_KEY)
         announce({"address": address})
         await stop.wait()
         await actor.close()
@@ -59,6 +68,6 @@ def begin_with(settings: ServerSettings) -> tuple[Store, Snapshot]:
         store = Store.open(settings.home.store)
         stored = store.load()
         epoch, now = store.next_epoch(), time.time()
-        return store, restore(stored.deployments, stored.workers, epoch, now, settings.timings, stored.draining)
+        return store, restore(stored.deployments, stored.workers, epoch, now, settings.timings, stored.draining, stored.keys)
     except StoreError as error:
         raise ConfigError(error.message, param="--home") from error

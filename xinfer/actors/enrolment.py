@@ -12,6 +12,7 @@ import httpx
 
 from xinfer.cluster.ids import Address, WorkerId
 from xinfer.errors import ConfigError, SupervisorUnreachable
+from xinfer.processes.tls import trusting
 from xinfer.settings import Home, WorkerSettings
 
 _MOST_WORKERS = 4096
@@ -81,7 +82,7 @@ async def find_supervisor(settings: WorkerSettings) -> Address:
         return Address(settings.control_address)
     url = f"{settings.endpoint.rstrip('/')}/v1/address"
     try:
-        async with httpx.AsyncClient(timeout=5.0) as client:
+        async with httpx.AsyncClient(timeout=5.0, verify=trusting(settings.ca_file)) as client:
             reply = await client.get(url)
             reply.raise_for_status()
             return Address(str(reply.json()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from xinfer.actors import rpc
@@ -25,6 +27,7 @@ from xinfer.actors.packing import pack_items, unpack_result
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.replica import Assignment
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
@@ -117,9 +120,9 @@ class WorkerRef:
         """Drain and end a replica; returns at once. An unknown one is reported as ended."""
         await self._call("stop", replica_id, epoch, drain)
 
-    async def inspect(self, path: str) -> ModelFiles:
-        """Look into a folder. Raises ModelNotFound."""
-        return await self._call("inspect", path)  # type: ignore[no-any-return]
+    async def inspect(self, path: str, roots: Sequence[Path] | None = None) -> ModelFiles:
+        """Look into a folder, within ``roots`` if there are any named. Raises ModelNotFound, Forbidden."""
+        return await self._call("inspect", path, roots)  # type: ignore[no-any-return]
 
     async def stock(self) -> Stock:
         """Which model files it has, or could get."""
@@ -151,9 +154,9 @@ class ApiRef:
         """The story of one request, if it ran there."""
         return await self._call("why", request_id)  # type: ignore[no-any-return]
 
-    async def abort(self, request_id: str) -> int:
-        """Cancel that request if it runs there; returns how many calls it stopped."""
-        return await self._call("abort", request_id)  # type: ignore[no-any-return]
+    async def abort(self, request_id: str, owner: str | None = None) -> int:
+        """Cancel that request if it runs there, of that key (None: of anyone); returns how many calls it stopped."""
+        return await self._call("abort", request_id, owner)  # type: ignore[no-any-return]
 
     async def metrics(self) -> bytes:
         """What it has counted, pickled."""
@@ -214,13 +217,13 @@ class SupervisorRef:
         """The whole cluster, for listings."""
         return await self._call("snapshot")  # type: ignore[no-any-return]
 
-    async def launch(self, request: LaunchRequest) -> ModelUid:
-        """Place and begin a deployment. Raises InvalidRequest, NoFit, ModelNotFound, AlreadyExists."""
-        return await self._call("launch", request, timeout=60.0)  # type: ignore[no-any-return]
+    async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
+        """Place and begin a deployment. Raises InvalidRequest, NoFit, ModelNotFound, AlreadyExists, Forbidden."""
+        return await self._call("launch", request, confined, timeout=60.0)  # type: ignore[no-any-return]
 
-    async def plan(self, request: LaunchRequest) -> PlanReply:
+    async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do."""
-        return await self._call("plan", request, timeout=60.0)  # type: ignore[no-any-return]
+        return await self._call("plan", request, confined, timeout=60.0)  # type: ignore[no-any-return]
 
     async def stop(self, model_uid: ModelUid) -> None:
         """Stop a deployment and wait until it is gone, or for drain and stop time. Raises ModelNotFound."""
@@ -253,6 +256,14 @@ class SupervisorRef:
     async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
         """Move replicas to make room, or only name them. Raises InvalidRequest, Unavailable."""
         return await self._call("rebalance", request)  # type: ignore[no-any-return]
+
+    async def make_key(self, key: Key) -> None:
+        """Take an API key from now on. Raises InvalidRequest, AlreadyExists."""
+        await self._call("make_key", key)
+
+    async def revoke_key(self, name: str) -> Key:
+        """Take an API key no more. Raises KeyNotFound, InvalidRequest."""
+        return await self._call("revoke_key", name)  # type: ignore[no-any-return]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers."""

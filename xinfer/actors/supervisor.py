@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 import xoscar as xo
@@ -18,8 +19,9 @@ from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.routes import RouteTable
-from xinfer.cluster.routes_of import route_table
+from xinfer.cluster.routes_of import only_keys, route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.demands import compile_addition, compile_growth, compile_move
@@ -27,6 +29,8 @@ from xinfer.control.drains import left_on
 from xinfer.control.events import (
     DrainRequested,
     Event,
+    KeyMade,
+    KeyRevoked,
     LaunchRequested,
     MoveRequested,
     RebalanceRequested,
@@ -40,6 +44,7 @@ from xinfer.control.events import (
     WorkerGone,
     WorkerJoined,
 )
+from xinfer.control.keys import find
 from xinfer.control.launch import compile_launch
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.readiness import is_ready, is_settled
@@ -66,8 +71,17 @@ ASKED_LATELY = 60.0
 class SupervisorActor(xo.StatelessActor):
     """Tracks workers, devices and replicas; decides nothing itself."""
 
-    def __init__(self, store: Store, snapshot: Snapshot, families: Families, survey: Survey, timings: Timings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshot: Snapshot,
+        families: Families,
+        survey: Survey,
+        timings: Timings,
+        model_roots: tuple[Path, ...] = (),
+    ) -> None:
         super().__init__()
+        self._model_roots = model_roots
         self._store = store
         self._snapshot = snapshot
         self._families = families
@@ -186,29 +200,33 @@ class SupervisorActor(xo.StatelessActor):
             self._askers[asker] = time.time()
 
         def is_new() -> bool:
-            # While workers are still expected back, the old table is truer than ours.
-            return not self._snapshot.expected and (self._snapshot.epoch, self._snapshot.version) != (epoch, version)
+            # While workers are still expected back, the old table is truer than ours; who has none gets the keys.
+            if self._snapshot.expected:
+                return version < 0 and epoch != self._snapshot.epoch
+            return (self._snapshot.epoch, self._snapshot.version) != (epoch, version)
 
-        return route_table(self._snapshot) if await self._until(is_new, wait) else None
+        if not await self._until(is_new, wait):
+            return None
+        return only_keys(self._snapshot) if self._snapshot.expected else route_table(self._snapshot)
 
     async def snapshot(self) -> Snapshot:
         """The whole cluster, without what can be worked out of it."""
         return replace(self._snapshot, floor=None)
 
-    async def launch(self, request: LaunchRequest) -> ModelUid:
-        """Place and begin a deployment: all its replicas or none.
+    async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
+        """Place and begin a deployment: all its replicas or none; ``confined`` to the model roots, if it names a path.
 
         Raises:
-            InvalidRequest, NoFit, ModelNotFound, AlreadyExists, NoWorker, StoreError.
+            InvalidRequest, NoFit, ModelNotFound, AlreadyExists, Forbidden, NoWorker, StoreError.
         """
-        deployment = await self._compile(request)
+        deployment = await self._compile(request, confined)
         self.apply(LaunchRequested(deployment))
         log.info("launched", model=deployment.uid, replicas=len(deployment.demands), engine=deployment.spec.engine)
         return deployment.uid
 
-    async def plan(self, request: LaunchRequest) -> PlanReply:
+    async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do, from the same functions."""
-        deployment = await self._compile(request)
+        deployment = await self._compile(request, confined)
         return plan_reply(plan_launch(self._snapshot, deployment), deployment, self._snapshot)
 
     async def _settle(self) -> None:
@@ -216,10 +234,10 @@ class SupervisorActor(xo.StatelessActor):
         if self._snapshot.expected:
             await self._until(lambda: not self._snapshot.expected, self._timings.settle + 2 * TICK)
 
-    async def _compile(self, request: LaunchRequest) -> Deployment:
+    async def _compile(self, request: LaunchRequest, confined: bool) -> Deployment:
         await self._settle()
         alive = [w for w in self._snapshot.workers.values() if w.state is WorkerState.ALIVE]
-        findings = await self._survey.look(request, alive)
+        findings = await self._survey.look(request, alive, self._model_roots if confined else None)
         return compile_launch(
             request,
             snapshot=self._snapshot,
@@ -314,6 +332,20 @@ class SupervisorActor(xo.StatelessActor):
             return rebalance_reply(plan, before, request.dry_run, {})
         self.apply(RebalanceRequested(request.max_moves, rooms))
         return rebalance_reply(plan, before, False, successors(self._snapshot))
+
+    async def make_key(self, key: Key) -> None:
+        """Take an API key from now on. Raises InvalidRequest, AlreadyExists."""
+        await self._settle()  # until then API processes go on with the keys they have
+        self.apply(KeyMade(key))
+        log.info("key made", key=key.name, id=key.id, admin=key.admin)
+
+    async def revoke_key(self, name: str) -> Key:
+        """Take an API key, by name or id, no more; as it is now. Raises KeyNotFound, InvalidRequest."""
+        await self._settle()
+        key_id = find(self._snapshot.keys, name).id
+        self.apply(KeyRevoked(name))
+        log.info("key revoked", key=name, id=key_id)
+        return self._snapshot.keys[key_id]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

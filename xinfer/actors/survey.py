@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from xinfer.actors.messages import Stock, WorkerUsage
 from xinfer.actors.refs import WorkerRef
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address
 from xinfer.cluster.worker import Worker
-from xinfer.errors import ModelNotFound, NoWorker, XinferError
+from xinfer.errors import Forbidden, ModelNotFound, NoWorker, XinferError
 from xinfer.schemas.launch import LaunchRequest
 
 
@@ -42,11 +43,14 @@ class Survey:
         """The reference to the worker at ``address``."""
         return self._refs.setdefault(address, WorkerRef(address))
 
-    async def look(self, request: LaunchRequest, workers: Sequence[Worker]) -> Findings:
+    async def look(self, request: LaunchRequest, workers: Sequence[Worker], roots: Sequence[Path] | None = None) -> Findings:
         """Ask every worker about ``model_path``, or what it has cached; the first that has the folder answers for all.
 
+        Args:
+            roots: folders that ``model_path`` must be in, on every worker that has it; None = it may be anywhere.
+
         Raises:
-            NoWorker: there is none to ask; ModelNotFound: none has a model in that folder.
+            NoWorker: there is none to ask; ModelNotFound: none has a model in that folder; Forbidden: it is outside of ``roots``.
         """
         if not workers:
             raise NoWorker("No worker has joined yet: start one with `xinfer-worker -e ENDPOINT`, then launch again.", retry_after=5.0)
@@ -57,7 +61,10 @@ class Survey:
             stocks = [a for a in answers if isinstance(a, Stock)]
             offline = bool(stocks) and not any(s.hub_in_reach for s in stocks)
             return Findings(None, engines, frozenset[str]().union(*(s.cached for s in stocks)), offline)
-        looked = await asyncio.gather(*(r.inspect(request.model_path) for r in refs), return_exceptions=True)
+        looked = await asyncio.gather(*(r.inspect(request.model_path, roots) for r in refs), return_exceptions=True)
+        outside = next((a for a in looked if isinstance(a, Forbidden)), None)
+        if outside is not None:
+            raise outside
         files = next((a for a in looked if isinstance(a, ModelFiles)), None)
         if files is None:
             refusal = next((a for a in looked if isinstance(a, ModelNotFound)), None)

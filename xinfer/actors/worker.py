@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,9 +139,9 @@ class WorkerActor(xo.StatelessActor):
         elif hosted is None:
             self._tell(ReplicaEnded(replica_id, epoch, worker_id=self._me.id))
 
-    async def inspect(self, path: str) -> ModelFiles:
-        """Look into a folder of this host. Raises ModelNotFound."""
-        return await asyncio.to_thread(model_files.inspect, Path(path))
+    async def inspect(self, path: str, roots: Sequence[Path] | None = None) -> ModelFiles:
+        """Look into a folder of this host, within ``roots`` if there are any named. Raises ModelNotFound, Forbidden."""
+        return await asyncio.to_thread(model_files.inspect, Path(path), roots)
 
     async def stock(self) -> Stock:
         """Which model files this host has, or could get."""

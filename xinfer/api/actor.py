@@ -26,9 +26,9 @@ class ApiActor(xo.StatelessActor):
         """The story of one request, if it ran here."""
         return self._dispatcher.why(request_id)
 
-    async def abort(self, request_id: str) -> int:
-        """Cancel that request if it runs here; returns how many calls it stopped."""
-        return self._calls.abort(request_id)
+    async def abort(self, request_id: str, owner: str | None = None) -> int:
+        """Cancel that request if it runs here, of that key (None: of anyone); returns how many calls it stopped."""
+        return self._calls.abort(request_id, owner)
 
     async def metrics(self) -> bytes:
         """What this process has counted, pickled: the transport would pickle every sample by itself."""

@@ -93,7 +93,8 @@ class Dispatcher:
         """Adopt a table from the poll, in the event loop. Work at replicas that left goes to others at once."""
         now = self._clock()
         self._table = table
-        self._first_routes.set()
+        if table.version >= 0:
+            self._first_routes.set()
         for uid, routes in table.models.items():
             model = self._models.get(uid)
             if model is None:

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -48,9 +49,18 @@ class Door:
     Args:
         listener: listening, shared with the other processes.
         protocol: makes one for each connection; it enters itself into ``connections``.
+        tls: None = plain HTTP.
     """
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], connections: Connections, counts: Counts) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        connections: Connections,
+        counts: Counts,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self._listener = listener
         self._protocol = protocol
         self._connections = connections
@@ -105,7 +115,7 @@ class Door:
 
     async def _enter(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection)
+            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
         except OSError as error:
             connection.close()
             log.debug("a connection was lost at once: %s", error)

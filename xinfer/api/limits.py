@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from xinfer.api.gate import caller
 from xinfer.api.ports import Lane, Service
 from xinfer.api.sentences import invalid
 from xinfer.errors import Cancelled, InvalidRequest, PayloadTooLarge, XinferError
@@ -132,7 +133,9 @@ def lane(request: Request) -> Lane | None:
 
 
 def fairness_key(request: Request) -> str:
-    """Whose turn it is: a digest of the caller's key, or "" without one."""
+    """Whose turn it is: the id of the caller's key; while there are no keys, a digest of what was sent as one, or ""."""
+    if own := caller(request).key_id:
+        return own
     given = request.headers.get("authorization") or request.headers.get("x-api-key") or ""
     return hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:16] if given else ""
 
@@ -173,7 +176,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     gone = asyncio.ensure_future(_disconnected(request))
     gone.add_done_callback(lambda task: task.cancelled() or leash.pull("The client hung up."))
     calls, name = service(request).calls, request_id(request)
-    calls.enter(name, leash)
+    calls.enter(name, caller(request).key_id, leash)
     try:
         return await work
     except asyncio.CancelledError:

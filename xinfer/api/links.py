@@ -11,6 +11,7 @@ from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import Address, ModelUid, ReplicaId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
@@ -120,13 +121,13 @@ class SupervisorControl:
         """The whole cluster."""
         return await self._supervisor.snapshot()
 
-    async def launch(self, request: LaunchRequest) -> ModelUid:
+    async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Place and begin a deployment."""
-        return await self._supervisor.launch(request)
+        return await self._supervisor.launch(request, confined)
 
-    async def plan(self, request: LaunchRequest) -> PlanReply:
+    async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do."""
-        return await self._supervisor.plan(request)
+        return await self._supervisor.plan(request, confined)
 
     async def stop(self, model_uid: ModelUid) -> None:
         """Stop a deployment; the next request here does not find it."""
@@ -176,6 +177,17 @@ class SupervisorControl:
     async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
         """Move replicas to make room, or only name them."""
         return await self._supervisor.rebalance(request)
+
+    async def make_key(self, key: Key) -> None:
+        """Take a key; the next request here may use it, or needs one."""
+        await self._supervisor.make_key(key)
+        await catch_up(self._supervisor, self._routes, self._update)
+
+    async def revoke_key(self, name: str) -> Key:
+        """Take a key no more, from the next request here on."""
+        key = await self._supervisor.revoke_key(name)
+        await catch_up(self._supervisor, self._routes, self._update)
+        return key
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +29,7 @@ from xinfer.cluster.ids import Address
 from xinfer.cluster.routes import RouteTable
 from xinfer.processes import runtime
 from xinfer.processes.counts import Counts
+from xinfer.processes.tls import serving
 from xinfer.settings import ServerSettings
 
 FIRST_ROUTES = 3.0
@@ -65,13 +68,15 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
             timings=settings.timings,
             siblings=siblings,
             process=payload["name"],
+            cluster_token=os.environ.get("XOSCAR_AUTH_KEY", ""),
         )
         await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, app.state.meter, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
         runtime.settle()
+        tls = serving(settings.tls) if settings.tls is not None else None
         counts = Counts(payload["counts"], payload["index"]) if payload["counts"] is not None else None
-        await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}), counts)
+        await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}), counts, tls)
         polling.cancel()
         if counting is not None:
             counting.cancel()
@@ -100,7 +105,7 @@ class _Server(uvicorn.Server):
         else:
             await super().startup([])
             connections = self.server_state.connections = Connections(self._counts)
-            self._door = Door(sockets[0], self._protocol, connections, self._counts)
+            self._door = Door(sockets[0], self._protocol, connections, self._counts, self.config.ssl)
             self._door.open()
         if self.started:
             self._ready()
@@ -118,7 +123,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None], counts: Counts | None = None) -> None:
+async def _run_uvicorn(
+    app: Any, fd: int, stop: asyncio.Event, ready: Callable[[], None], counts: Counts | None, tls: ssl.SSLContext | None
+) -> None:
     config = uvicorn.Config(
         app,
         http=Http,
@@ -132,6 +139,8 @@ async def _run_uvicorn(app: Any, fd: int, stop: asyncio.Event, ready: Callable[[
         timeout_keep_alive=75,
         backlog=4096,
     )
+    config.load()
+    config.ssl = tls
     server = _Server(config, ready, counts)
     serving = asyncio.create_task(server.serve([socket.socket(fileno=fd)]))
     stopping = asyncio.create_task(stop.wait())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
@@ -77,14 +78,17 @@ class Control(Protocol):
     async def snapshot(self) -> Snapshot:
         """The cluster as it is now."""
 
-    async def launch(self, request: LaunchRequest) -> ModelUid:
+    async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Decide and record a launch; returns before any replica is ready.
 
+        Args:
+            confined: a path must be within the model roots.
+
         Raises:
-            InvalidRequest and its kind, ModelNotFound, AlreadyExists, NoFit.
+            InvalidRequest and its kind, ModelNotFound, AlreadyExists, NoFit, Forbidden.
         """
 
-    async def plan(self, request: LaunchRequest) -> PlanReply:
+    async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do; changes nothing."""
 
     async def stop(self, model_uid: ModelUid) -> None:
@@ -146,6 +150,20 @@ class Control(Protocol):
             InvalidRequest.
         """
 
+    async def make_key(self, key: Key) -> None:
+        """Take an API key from now on, in this process before it returns.
+
+        Raises:
+            InvalidRequest, AlreadyExists.
+        """
+
+    async def revoke_key(self, name: str) -> Key:
+        """Take an API key, by name or id, no more, in this process before it returns.
+
+        Raises:
+            KeyNotFound, InvalidRequest.
+        """
+
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:
         """Figures of every replica that answers within a second."""
 
@@ -159,8 +177,8 @@ class Siblings(Protocol):
     async def why(self, request_id: str) -> Mapping[str, Any] | None:
         """The first of their answers."""
 
-    async def abort(self, request_id: str) -> int:
-        """Cancel that request wherever it runs; returns how many calls it stopped."""
+    async def abort(self, request_id: str, owner: str | None = None) -> int:
+        """Cancel that request wherever it runs, of that key (None: of anyone); returns how many calls it stopped."""
 
     async def metrics(self) -> Sequence[Sequence[Metric]]:
         """What each of them has counted (``api.exposition.own``)."""
@@ -173,26 +191,26 @@ class Cancellable(Protocol):
 
 
 class Calls:
-    """Calls running in this process, by request id, so that they can be aborted."""
+    """Calls running in this process, by request id, so that they can be aborted by those whose calls they are."""
 
     def __init__(self) -> None:
-        self._running: dict[str, list[Cancellable]] = {}
+        self._running: dict[str, list[tuple[str, Cancellable]]] = {}
 
-    def enter(self, request_id: str, call: Cancellable) -> None:
-        """Note a call that has begun."""
-        self._running.setdefault(request_id, []).append(call)
+    def enter(self, request_id: str, owner: str, call: Cancellable) -> None:
+        """Note a call that has begun; ``owner`` is the id of its caller's key."""
+        self._running.setdefault(request_id, []).append((owner, call))
 
     def leave(self, request_id: str, call: Cancellable) -> None:
         """Forget a call that has ended."""
-        left = [c for c in self._running.get(request_id, ()) if c is not call]
+        left = [entry for entry in self._running.get(request_id, ()) if entry[1] is not call]
         if left:
             self._running[request_id] = left
         else:
             self._running.pop(request_id, None)
 
-    def abort(self, request_id: str) -> int:
-        """Cancel every call of that id; returns how many there were."""
-        calls = self._running.get(request_id, [])
+    def abort(self, request_id: str, owner: str | None = None) -> int:
+        """Cancel every call of that id and key (None: of anyone's); returns how many there were."""
+        calls = [call for whose, call in self._running.get(request_id, ()) if owner in (None, whose)]
         for call in calls:
             call.cancel()
         return len(calls)
@@ -205,6 +223,7 @@ class Service:
     Attributes:
         supervisor_address: ``ip:port`` of the supervisor's actor, for workers that join.
         started_at: monotonic seconds.
+        clock: unix seconds, by which keys expire.
     """
 
     inference: Inference
@@ -214,5 +233,6 @@ class Service:
     version: str
     supervisor_address: str
     started_at: float
+    clock: Callable[[], float]
     siblings: Siblings | None = None
     calls: Calls = field(default_factory=Calls)

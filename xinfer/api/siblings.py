@@ -29,9 +29,9 @@ class ApiSiblings:
         answers = await asyncio.gather(*(ref.why(request_id) for ref in await self._refs()), return_exceptions=True)
         return next((a for a in answers if isinstance(a, dict)), None)
 
-    async def abort(self, request_id: str) -> int:
-        """Cancel one request wherever it runs; returns how many calls were stopped."""
-        answers = await asyncio.gather(*(ref.abort(request_id) for ref in await self._refs()), return_exceptions=True)
+    async def abort(self, request_id: str, owner: str | None = None) -> int:
+        """Cancel one request wherever it runs, of that key (None: of anyone); returns how many calls were stopped."""
+        answers = await asyncio.gather(*(ref.abort(request_id, owner) for ref in await self._refs()), return_exceptions=True)
         return sum(a for a in answers if isinstance(a, int))
 
     async def metrics(self) -> list[Sequence[Metric]]:

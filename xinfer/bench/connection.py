@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ import orjson
 from xinfer.bench.figures import Done
 from xinfer.bench.load import Kind, Request
 from xinfer.bench.verdict import Failure, judge
+from xinfer.processes.tls import trusting
 
 PATHS: Mapping[Kind, str] = {Kind.RERANK: "/v1/rerank", Kind.EMBEDDING: "/v1/embeddings"}
 KEEP_ALIVE = 4.0
@@ -47,13 +49,14 @@ class Connection:
     Args:
         base_url: with or without ``/v1``.
         timeout: seconds for one request.
+        ca_file: authority of an https server's certificate; None = those that the system trusts.
     """
 
-    def __init__(self, base_url: str, api_key: str | None = None, timeout: float = 600.0) -> None:
+    def __init__(self, base_url: str, api_key: str | None = None, timeout: float = 600.0, ca_file: Path | None = None) -> None:
         self.base_url = root(base_url)
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=trusting(ca_file)),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 30.0)),
             headers=headers,
         )

@@ -63,7 +63,7 @@ async def _run(plan: Plan) -> Run:
     with suppress(ValueError, RuntimeError):
         loop.add_signal_handler(signal.SIGINT, interrupt)
     try:
-        async with Connection(plan.base_url, plan.api_key, plan.timeout) as connection:
+        async with Connection(plan.base_url, plan.api_key, plan.timeout, plan.ca_file) as connection:
             return await Driver(plan, connection, stop).run()
     finally:
         loop.remove_signal_handler(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from xinfer.bench.figures import ReplicaShare, Summary
 from xinfer.bench.load import Load
@@ -37,6 +38,7 @@ class Plan:
     api_key: str | None = None
     timeout: float = 600.0
     warmup: int = 2
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LATENCY = ("mean", "p50", "p90", "p95", "p99", "max")
 def as_json(plan: Plan, run: Run) -> dict[str, Any]:
     """Plain values."""
     asked = asdict(plan) | {"load": asdict(plan.load) | {"kind": plan.load.kind.value}}
-    del asked["api_key"]
+    del asked["api_key"], asked["ca_file"]
     return {"plan": asked, "failed": run.failed, **asdict(run)}
 
 

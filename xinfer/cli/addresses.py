@@ -30,13 +30,13 @@ def route_to(endpoint: str) -> str:
         return LOOPBACK
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, secure: bool = False) -> str:
     """The REST address as one types it on this machine."""
-    bare = host.strip("[]")
+    bare, scheme = host.strip("[]"), "https" if secure else "http"
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        return f"http://{bare}:{port}"
+        return f"{scheme}://{bare}:{port}"
     if address.is_unspecified:
-        return f"http://{LOOPBACK}:{port}"
-    return f"http://[{bare}]:{port}" if address.version == 6 else f"http://{bare}:{port}"
+        return f"{scheme}://{LOOPBACK}:{port}"
+    return f"{scheme}://[{bare}]:{port}" if address.version == 6 else f"{scheme}://{bare}:{port}"

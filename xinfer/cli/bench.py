@@ -74,6 +74,7 @@ def _read(parse: Callable[[str], T], value: str, ctx: click.Context, param: clic
     help="Time for one request.",
 )
 @click.option("-ak", "--api-key", metavar="KEY", envvar="XINFER_API_KEY", show_envvar=True, help="Key, where the server asks for one.")
+@click.option("--ca-file", type=FILE, metavar="FILE", envvar="XINFER_CA_FILE", show_envvar=True, help="Authority of an https server.")
 @click.option("--json", "json_file", metavar="FILE", type=FILE, help="Write the figures; - for stdout, and nothing else there.")
 @click.option("--svg", "svg_file", metavar="FILE", type=FILE, help="Draw how busy each slot was over time.")
 @debug

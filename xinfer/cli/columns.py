@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from xinfer.cli.output import Column, Row, flat, gibibytes
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds as date and time here."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def _device(row: Row) -> str:
@@ -121,4 +127,13 @@ VECTORS = (
     Column(
         "vector", lambda r: r["embedding"], lambda v: ", ".join(f"{x:+.4f}" for x in v[:5]) + (", …" if len(v) > 5 else ""), text="crop"
     ),
+)
+
+KEYS = (
+    Column("key", lambda r: r["name"]),
+    Column("id", lambda r: r["id"], drop=2),
+    Column("may", lambda r: ["everything"] if r["admin"] else r["allow"], ", ".join, text="fold"),
+    Column("state", lambda r: r["state"], styled=True),
+    Column("created", lambda r: r["created_at"], moment, drop=1),
+    Column("expires", lambda r: r.get("expires_at"), moment),
 )

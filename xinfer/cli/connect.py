@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from xinfer.cli import options
 from xinfer.client import Client, calls
 from xinfer.errors import ModelNotFound
 
@@ -26,7 +27,7 @@ def open_server(endpoint: str, api_key: str | None) -> Server:
 
 
 def _real_client(endpoint: str, api_key: str | None) -> Client:
-    return Client(endpoint, api_key)
+    return Client(endpoint, api_key, ca_file=options.ca_file())
 
 
 make_client: Callable[[str, str | None], Client] = _real_client
@@ -112,6 +113,18 @@ class Server:
     def rebalance(self, **body: Any) -> Row:
         """``RebalanceReply``."""
         return plain(self._client.rebalance(**body))
+
+    def create_key(self, name: str, *, admin: bool, allow: list[str] | None, expires_in: float | None) -> Row:
+        """``MadeKey``."""
+        return plain(self._client.create_key(name, admin=admin, allow=allow, expires_in=expires_in))
+
+    def keys(self) -> list[Row]:
+        """``KeyEntry`` each."""
+        return rows(self._client.keys())
+
+    def revoke_key(self, name: str) -> Row:
+        """``KeyEntry``."""
+        return plain(self._client.revoke_key(name))
 
     def version(self) -> str:
         """Of the server."""

@@ -18,7 +18,12 @@ INTERRUPTED = 130
 HINTS = {  # by code, or by code and field
     "unreachable": "Start a server with `xinfer serve`, or name another with -e or XINFER_ENDPOINT.",
     "supervisor_unreachable": "Inference goes on meanwhile; try again when the supervisor is back.",
+    "unauthorized XINFER_CLUSTER_TOKEN": "",
     "unauthorized": "Give a key with --api-key or XINFER_API_KEY.",
+    "forbidden": "`xinfer key list`, with an admin's key, shows what each key may do.",
+    "forbidden model_path": "",
+    "key_not_found": "`xinfer key list` shows the keys.",
+    "already_exists name": "`xinfer key list` shows the keys.",
     "model_not_found": "`xinfer list` shows what runs, `xinfer registrations` what can be launched by name.",
     "model_not_found model_name": "`xinfer registrations` lists the models that can be launched by name.",
     "model_not_found model_path": "The folder must be on the worker, with config.json, weights and a tokenizer.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from xinfer.cli.group import debug_option
-from xinfer.settings import Home, SimulatedGpus
+from xinfer.errors import XinferError
+from xinfer.settings import Home, Limits, ServerSettings, SimulatedGpus
 
 F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(dir_okay=False, path_type=Path)
 DEFAULT_PORT = 9997
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -33,6 +35,27 @@ def read_simulated(ctx: click.Context, param: click.Parameter, value: str | None
     from xinfer.devices.parse import parse_simulated
 
     return None if value is None else parse_simulated(value)
+
+
+def read_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """``64MiB``: bytes."""
+    from xinfer.cluster.memory import parse_bytes
+
+    try:
+        size = parse_bytes(value)
+    except XinferError:
+        size = 0
+    if size < 1024:
+        raise click.BadParameter(f"must be a size such as 64MiB, at least 1KiB, not {value!r}.", ctx, param)
+    return size
+
+
+def read_roots(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Absolute folders: workers of other machines have another working directory."""
+    for root in value:
+        if not root.is_absolute():
+            raise click.BadParameter(f"must be absolute, not {str(root)!r}: it is looked up on the workers.", ctx, param)
+    return value
 
 
 def stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -78,6 +101,58 @@ def rest_flags() -> Callable[[F], F]:
         click.option(
             "--api-processes", metavar="N", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve REST."
         ),
+        click.option("--ssl-certfile", type=FILE, metavar="FILE", help="Certificate of the REST port with its chain, PEM: serves https."),
+        click.option("--ssl-keyfile", type=FILE, metavar="FILE", help="Its private key, PEM, without a pass phrase."),
+        click.option(
+            "--model-root",
+            "model_roots",
+            type=click.Path(path_type=Path),
+            multiple=True,
+            callback=read_roots,
+            metavar="DIR",
+            help="A folder on the workers that keys which are no admin's may launch models from; repeatable.  [default: none]",
+        ),
+        click.option(
+            "--max-body",
+            metavar="SIZE",
+            callback=read_size,
+            default="64MiB",
+            show_default=True,
+            help="Largest body of a request.",
+        ),
+        click.option(
+            "--max-documents",
+            metavar="N",
+            type=click.IntRange(1),
+            default=Limits().documents,
+            show_default=True,
+            help="Most documents or texts of a request.",
+        ),
+    )
+
+
+def server_settings(home: Home, actors: str, log_level: str, rest: Mapping[str, Any]) -> ServerSettings:
+    """What the flags of ``rest_flags`` say.
+
+    Args:
+        actors: address of the SupervisorActor.
+
+    Raises:
+        ConfigError: certificate or key are missing, cannot be read or do not belong together.
+    """
+    from xinfer.processes import tls
+
+    return ServerSettings(
+        home,
+        rest["host"],
+        rest["port"],
+        actors,
+        rest["supervisor_port"],
+        rest["api_processes"],
+        log_level,
+        limits=Limits(body_bytes=rest["max_body"], documents=rest["max_documents"]),
+        tls=tls.paired(rest["ssl_certfile"], rest["ssl_keyfile"]),
+        model_roots=rest["model_roots"],
     )
 
 

@@ -10,11 +10,23 @@ import click
 from xinfer.cli.flags import debug, stacked
 
 F = TypeVar("F", bound=Callable[..., Any])
+_CA_FILE = "xinfer.ca_file"
 DEFAULT_ENDPOINT = "http://127.0.0.1:9997"
 
 
+def _remember_ca_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_CA_FILE] = value
+
+
+def ca_file() -> str | None:
+    """``--ca-file`` of the command that runs."""
+    ctx = click.get_current_context(silent=True)
+    found: str | None = ctx.meta.get(_CA_FILE) if ctx is not None else None
+    return found
+
+
 def connected() -> Callable[[F], F]:
-    """``endpoint`` and ``api_key``."""
+    """``endpoint`` and ``api_key``; ``--ca-file`` is found by ``ca_file``."""
     return stacked(
         click.option(
             "-e",
@@ -28,6 +40,15 @@ def connected() -> Callable[[F], F]:
         ),
         click.option(
             "-ak", "--api-key", metavar="KEY", envvar="XINFER_API_KEY", show_envvar=True, help="Key, where the server asks for one."
+        ),
+        click.option(
+            "--ca-file",
+            metavar="FILE",
+            envvar="XINFER_CA_FILE",
+            show_envvar=True,
+            expose_value=False,
+            callback=_remember_ca_file,
+            help="Authority of an https server's certificate.  [default: those that the system trusts]",
         ),
         debug,
     )

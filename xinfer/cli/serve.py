@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from xinfer.cli import addresses, flags
-from xinfer.settings import ServerSettings, SimulatedGpus, WorkerSettings
+from xinfer.settings import SimulatedGpus, WorkerSettings
 
 
 @click.command(help="Everything on this machine: supervisor, REST API and one worker.")
@@ -18,11 +19,7 @@ from xinfer.settings import ServerSettings, SimulatedGpus, WorkerSettings
 @click.pass_context
 def serve(
     ctx: click.Context,
-    host: str,
-    port: int,
-    supervisor_host: str | None,
-    supervisor_port: int,
-    api_processes: int,
+    /,
     worker_port: int,
     port_range: tuple[int, int] | None,
     cpu_slots: int | None,
@@ -31,6 +28,7 @@ def serve(
     home: str | None,
     cluster_token_file: Path | None,
     log_level: str,
+    **rest: Any,
 ) -> None:
     """Run until SIGTERM or Ctrl-C."""
     flags.exclude(cpu_slots, simulate_gpus)
@@ -39,8 +37,8 @@ def serve(
 
     place = flags.home_from(home)
     # On one machine actors stay on loopback, wherever REST listens, unless other workers are to join.
-    actors = supervisor_host or addresses.LOOPBACK
-    server = ServerSettings(place, host, port, actors, supervisor_port, api_processes, log_level)
+    actors = rest["supervisor_host"] or addresses.LOOPBACK
+    server = flags.server_settings(place, actors, log_level, rest)
     worker = WorkerSettings(
         place,
         host=actors,
@@ -52,8 +50,8 @@ def serve(
         log_level=log_level,
     )
     env = roles.environment(place, token.resolve(os.environ, cluster_token_file, place, [actors]))
-    with ports.listen(host, port) as rest:
-        url = addresses.url_of(host, rest.getsockname()[1])
+    with ports.listen(server.host, server.port) as door:
+        url = addresses.url_of(server.host, door.getsockname()[1], secure=server.tls is not None)
         # Stopped in reverse order: REST first, which answers what it has taken while the replicas are still there.
-        every = [roles.control_role(server, env), roles.worker_role(worker, env), *roles.api_roles(server, rest, env)]
+        every = [roles.control_role(server, env), roles.worker_role(worker, env), *roles.api_roles(server, door, env)]
         ctx.exit(roles.run(every, log_level, lambda announced: greeting.serve(url, place, announced[roles.WORKER])))

@@ -22,6 +22,14 @@ from xinfer.settings import SimulatedGpus, WorkerSettings
     show_default=True,
     help="The supervisor.",
 )
+@click.option(
+    "--ca-file",
+    type=flags.FILE,
+    envvar="XINFER_CA_FILE",
+    show_envvar=True,
+    metavar="FILE",
+    help="Authority of an https supervisor's certificate.  [default: those that the system trusts]",
+)
 @click.option("-H", "--host", metavar="ADDR", help="Address of the actors.  [default: the one that reaches the supervisor]")
 @flags.device_flags()
 @flags.process_flags()
@@ -29,6 +37,7 @@ from xinfer.settings import SimulatedGpus, WorkerSettings
 def worker(
     ctx: click.Context,
     endpoint: str,
+    ca_file: Path | None,
     host: str | None,
     worker_port: int,
     port_range: tuple[int, int] | None,
@@ -42,8 +51,10 @@ def worker(
     """Run until SIGTERM or Ctrl-C."""
     flags.exclude(cpu_slots, simulate_gpus)
     from xinfer.cli import greeting, roles
-    from xinfer.processes import token
+    from xinfer.processes import tls, token
 
+    if endpoint.lower().startswith("https:"):
+        tls.trusting(ca_file)  # said here, not every second by the worker
     place = flags.home_from(home)
     settings = WorkerSettings(
         place,
@@ -55,6 +66,7 @@ def worker(
         simulate_gpus=simulate_gpus,
         simulate_workers=simulate_workers,
         log_level=log_level,
+        ca_file=None if ca_file is None else ca_file.absolute(),
     )
     env = roles.environment(place, token.resolve(os.environ, cluster_token_file, place, [settings.host]))
     role = roles.worker_role(settings, env)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, WorkerEntry
+from xinfer.schemas.keys import KeyEntry, KeyList, MadeKey
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
     AddedReplica,
@@ -311,6 +312,27 @@ def rebalance(
 def nodes() -> Call[list[NodeEntry]]:
     """The supervisor and the workers."""
     return Call("GET", "/v1/cluster/info", TypeAdapter(list[NodeEntry]).validate_python)
+
+
+def create_key(name: str, *, admin: bool = False, allow: Sequence[str] | None = None, expires_in: float | None = None) -> Call[MadeKey]:
+    """Make an API key; its ``secret`` is told this once.
+
+    Args:
+        allow: such as ``infer:bge-m3`` or ``launch,stop``; without it, all inference.
+        expires_in: seconds.
+    """
+    body = _given(name=name, admin=admin, allow=None if allow is None else list(allow), expires_in=expires_in)
+    return Call("POST", "/v1/keys", _model_of(MadeKey), json=body, repeatable=False)
+
+
+def keys() -> Call[list[KeyEntry]]:
+    """Every API key there was, without its secret."""
+    return Call("GET", "/v1/keys", lambda r: KeyList.model_validate(r).keys)
+
+
+def revoke_key(name: str) -> Call[KeyEntry]:
+    """Revoke an API key, by name or id."""
+    return Call("DELETE", f"/v1/keys/{quote(name, safe='')}", _model_of(KeyEntry), repeatable=False)
 
 
 def version() -> Call[str]:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -18,7 +19,7 @@ from xinfer.client import calls
 from xinfer.client.calls import Call
 from xinfer.client.failures import from_reply, from_transport
 from xinfer.client.retry import Retry
-from xinfer.errors import DeadlineExceeded, XinferError
+from xinfer.errors import ConfigError, DeadlineExceeded, XinferError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,15 +33,16 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class _Settings:
-    """What both clients are given; flags go before the environment (``XINFER_ENDPOINT``, ``XINFER_API_KEY``)."""
+    """What both clients are given; flags go before the environment (``XINFER_ENDPOINT``, ``XINFER_API_KEY``, ``XINFER_CA_FILE``)."""
 
-    def __init__(self, base_url: str | None, api_key: str | None, timeout: float, retry: Retry | None) -> None:
+    def __init__(self, base_url: str | None, api_key: str | None, timeout: float, retry: Retry | None, ca_file: str | None) -> None:
         url = (base_url or os.environ.get("XINFER_ENDPOINT") or ENDPOINT).strip()
         self.base_url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
         self.timeout = timeout
         self.retry = retry or Retry()
         key = api_key or os.environ.get("XINFER_API_KEY")
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.ca_file = ca_file or os.environ.get("XINFER_CA_FILE") or None
 
     def options(self) -> dict[str, Any]:
         """Arguments of an httpx client; a proxy of the environment is not asked for this very machine."""
@@ -49,7 +51,15 @@ class _Settings:
         except httpx.InvalidURL as error:
             raise from_transport(error, self.base_url) from None
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-        return {"base_url": self.base_url, "headers": self.headers, "limits": limits, "trust_env": not loopback}
+        tls = {"verify": self._trust()} if self.base_url.lower().startswith("https:") else {}
+        return {"base_url": self.base_url, "headers": self.headers, "limits": limits, "trust_env": not loopback, **tls}
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:  # SSLError among them
+            reason = "holds no certificates in PEM format" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+            raise ConfigError(f"The CA file {self.ca_file} {reason}.", param="ca_file") from error
 
     def request(self, call: Call[Any]) -> dict[str, Any]:
         """Arguments of one request."""
@@ -98,6 +108,7 @@ class Client:
     Args:
         base_url: of the REST API; default ``XINFER_ENDPOINT``, else port 9997 of this machine.
         api_key: default ``XINFER_API_KEY``.
+        ca_file: authority of an ``https`` server's certificate, PEM; default ``XINFER_CA_FILE``, else those that the system trusts.
         timeout: seconds for one answer.
         retry: when to try again.
         transport: for tests, instead of the network.
@@ -112,9 +123,10 @@ class Client:
         *,
         timeout: float = TIMEOUT,
         retry: Retry | None = None,
+        ca_file: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, api_key, timeout, retry)
+        self._settings = _Settings(base_url, api_key, timeout, retry, ca_file)
         self._http = httpx.Client(transport=transport, **self._settings.options())
 
     @property
@@ -202,6 +214,9 @@ class Client:
     drained = _method(calls.drained)
     rebalance = _method(calls.rebalance)
     nodes = _method(calls.nodes)
+    create_key = _method(calls.create_key)
+    keys = _method(calls.keys)
+    revoke_key = _method(calls.revoke_key)
     version = _method(calls.version)
     healthz = _method(calls.healthz)
     readyz = _method(calls.readyz)
@@ -217,9 +232,10 @@ class AsyncClient:
         *,
         timeout: float = TIMEOUT,
         retry: Retry | None = None,
+        ca_file: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, api_key, timeout, retry)
+        self._settings = _Settings(base_url, api_key, timeout, retry, ca_file)
         self._http = httpx.AsyncClient(transport=transport, **self._settings.options())
 
     @property
@@ -295,6 +311,9 @@ class AsyncClient:
     drained = _async_method(calls.drained)
     rebalance = _async_method(calls.rebalance)
     nodes = _async_method(calls.nodes)
+    create_key = _async_method(calls.create_key)
+    keys = _async_method(calls.keys)
+    revoke_key = _async_method(calls.revoke_key)
     version = _async_method(calls.version)
     healthz = _async_method(calls.healthz)
     readyz = _async_method(calls.readyz)

@@ -9,6 +9,7 @@ import httpx
 
 from xinfer.errors import (
     DeadlineExceeded,
+    Forbidden,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
@@ -21,6 +22,7 @@ from xinfer.errors import (
 
 _BY_STATUS: dict[int, type[XinferError]] = {
     401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     413: PayloadTooLarge,
     429: TooManyRequests,
@@ -73,4 +75,9 @@ def from_transport(error: httpx.HTTPError | httpx.InvalidURL, endpoint: str) -> 
     reason = (str(error) or type(error).__name__).rstrip(".")
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return DeadlineExceeded(f"{endpoint} did not answer in time ({type(error).__name__}).")
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return Unreachable(
+            f"The certificate of {endpoint} is not trusted ({reason.rpartition(': ')[2]}).",
+            hint="Name the file of its authority with --ca-file, ca_file or XINFER_CA_FILE.",
+        )
     return Unreachable(f"No xinfer server answers at {endpoint}: {reason}.")

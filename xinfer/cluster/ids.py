@@ -16,6 +16,9 @@ ModelUid = NewType("ModelUid", str)
 ReplicaId = NewType("ReplicaId", str)
 """One place in a deployment; lives on across restarts, which differ by epoch."""
 
+KeyId = NewType("KeyId", str)
+"""Of an API key; not secret, and part of what its holder sends."""
+
 Epoch = NewType("Epoch", int)
 """Grows with every life of a supervisor, worker or replica; late news of an older one is dropped."""
 

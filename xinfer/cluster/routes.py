@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import ModelSpec
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,17 @@ class ModelRoutes:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All models; ``(epoch, version)`` says which table it is."""
+    """All models and all API keys; ``(epoch, version)`` says which table it is.
+
+    A version of -1 holds no routes: with epoch 0 nothing is known at all, with another one the keys are.
+    """
 
     epoch: Epoch = Epoch(0)
     version: int = -1
     models: Mapping[ModelUid, ModelRoutes] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)
+
+    @property
+    def knows_keys(self) -> bool:
+        """Until then nobody can be told from anybody."""
+        return self.version >= 0 or self.epoch > 0

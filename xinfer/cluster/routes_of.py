@@ -34,7 +34,12 @@ def route_table(snapshot: Snapshot) -> RouteTable:
         uid: _model_routes(deployment, sorted(by_model[uid], key=lambda r: r.ordinal), snapshot.workers)
         for uid, deployment in snapshot.deployments.items()
     }
-    return RouteTable(epoch=snapshot.epoch, version=snapshot.version, models=models)
+    return RouteTable(epoch=snapshot.epoch, version=snapshot.version, models=models, keys=snapshot.keys)
+
+
+def only_keys(snapshot: Snapshot) -> RouteTable:
+    """For an API process that knows nothing, while routes would not be true yet."""
+    return RouteTable(epoch=snapshot.epoch, keys=snapshot.keys)
 
 
 def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> ModelRoutes:

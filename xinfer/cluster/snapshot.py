@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.keys import Keys
 from xinfer.cluster.replica import Replica
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker
@@ -23,6 +24,7 @@ class Snapshot:
         expected: workers that were known before a restart and have not rejoined; while any is left and
             ``settle_until`` has not passed, the supervisor removes nothing and starts nothing.
         draining: workers that people want empty: nothing new goes there, and what may leave moves away.
+        keys: API keys, revoked ones too.
         next_epoch: the next replica or registration epoch to give out.
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
         behind: the last step left work that is due to the next tick, so that no step takes long.
@@ -36,6 +38,7 @@ class Snapshot:
     replicas: Mapping[ReplicaId, Replica] = field(default_factory=dict)
     expected: frozenset[WorkerId] = frozenset()
     draining: frozenset[WorkerId] = frozenset()
+    keys: Keys = field(default_factory=dict)
     settle_until: float = 0.0
     next_epoch: int = 1
     ticked_at: float = 0.0

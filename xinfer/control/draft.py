@@ -41,6 +41,7 @@ class Draft:
         self.next_epoch = before.next_epoch
         self.expected = before.expected
         self.draining = before.draining
+        self.keys = before.keys
         self.settle_until = before.settle_until
         self.ticked_at = before.ticked_at
         self.behind = before.behind
@@ -177,7 +178,7 @@ class Draft:
             changes["workers"] = self._workers
         if self._deployments is not None:
             changes["deployments"] = self._deployments
-        for name in ("next_epoch", "expected", "draining", "settle_until", "ticked_at", "behind"):
+        for name in ("next_epoch", "expected", "draining", "keys", "settle_until", "ticked_at", "behind"):
             if getattr(self, name) != getattr(before, name):
                 changes[name] = getattr(self, name)
         if "replicas" in changes or "workers" in changes:
@@ -197,9 +198,10 @@ class Draft:
         return after
 
     def finish(self) -> tuple[Snapshot, tuple[Effect, ...]]:
-        """The next snapshot, its version grown exactly if some model's routes changed, and the effects."""
+        """The next snapshot, its version grown exactly if some model's routes or a key changed, and the effects."""
         after = self.snapshot()
-        if after is not self.before and any(shows(self.before, uid) != shows(after, uid) for uid in self._changed_models):
+        changed = after.keys is not self.before.keys
+        if after is not self.before and (changed or any(shows(self.before, uid) != shows(after, uid) for uid in self._changed_models)):
             after = replace(after, version=self.before.version + 1)
         return after, tuple(self.effects)
 

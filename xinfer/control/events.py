@@ -10,6 +10,7 @@ from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.keys import Key
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.worker import Worker
 from xinfer.placement.wants import Room
@@ -116,6 +117,20 @@ class RebalanceRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyMade:
+    """An API key is to be valid from now on."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    """An API key, by name or id, is not to be taken any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaProgressed:
     """A start has come further."""
 
@@ -202,6 +217,8 @@ Event = (
     | MoveRequested
     | DrainRequested
     | RebalanceRequested
+    | KeyMade
+    | KeyRevoked
     | ReplicaProgressed
     | ReplicaReady
     | ReplicaEnded

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Epoch, WorkerId
+from xinfer.cluster.keys import Keys
 from xinfer.cluster.replica import Progress, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.table import ReplicaTable
@@ -20,6 +21,7 @@ def restore(
     now: float,
     timings: Timings,
     draining: Collection[WorkerId] = (),
+    keys: Keys | None = None,
 ) -> Snapshot:
     """A snapshot that settles until every expected worker has joined or ``timings.settle`` has passed.
 
@@ -49,6 +51,7 @@ def restore(
         replicas=ReplicaTable.of(waiting),
         expected=frozenset(workers_expected),
         draining=frozenset(draining),
+        keys=keys or {},
         settle_until=now + timings.settle,
         next_epoch=epoch + 1,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.control import changes, drains, events, launches, liveness, rebalancing, replicas, workers
+from xinfer.control import changes, drains, events, keys, launches, liveness, rebalancing, replicas, workers
 from xinfer.control.draft import Draft
 from xinfer.control.effects import Effect
 from xinfer.control.events import Event
@@ -22,6 +22,8 @@ HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {
     events.MoveRequested: changes.move_replica,
     events.DrainRequested: drains.drain,
     events.RebalanceRequested: rebalancing.rebalance,
+    events.KeyMade: keys.make,
+    events.KeyRevoked: keys.revoke,
     events.WorkerJoined: workers.joined,
     events.WorkerBeat: workers.beat,
     events.WorkerGone: workers.gone,

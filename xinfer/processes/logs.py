@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from xinfer.errors import ConfigError
+from xinfer.processes.redact import redactor
 
 # xoscar logs a traceback for every peer that goes away; what matters of it reaches us as an exception.
 _NOISY = {
@@ -44,12 +45,23 @@ def configure_logging(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop, *_rendered()]))
+    handler.setFormatter(_Discreet(foreign_pre_chain=shared, processors=[_drop, *_rendered()]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
     for name, least in _NOISY.items():
         logging.getLogger(name).setLevel(max(number, least))
+
+
+class _Discreet(structlog.stdlib.ProcessorFormatter):
+    """The last hand on every line, tracebacks and libraries' lines included: no secret leaves it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._redacted = redactor(os.environ)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redacted(super().format(record))
 
 
 def _drop(logger: Any, name: str, event: Any) -> Any:

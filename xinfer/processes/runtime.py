@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,9 +54,12 @@ def settle() -> None:
 
 
 def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What nobody awaited. Of a lost link, each caller has its own failure already; the transport's further ones say nothing new."""
+    """What nobody awaited. Of a lost link each caller has its own failure already; the transport's further ones say nothing new.
+
+    Neither does a client that does not speak TLS where we do.
+    """
     error = context.get("exception")
-    if isinstance(error, ConnectionError | EOFError) or type(error).__module__.startswith("xoscar."):
+    if isinstance(error, ConnectionError | EOFError | ssl.SSLError) or type(error).__module__.startswith("xoscar."):
         logger.debug("link lost: %s", error)
     else:
         loop.default_exception_handler(context)

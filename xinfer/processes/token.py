@@ -50,6 +50,17 @@ def resolve(env: Mapping[str, str], token_file: Path | None, home: Home, binds: 
     return _local(home.token)
 
 
+def known(env: Mapping[str, str], token_file: Path | None, home: Home) -> str | None:
+    """The token that this user has, if there is one; none is made.
+
+    Raises:
+        ConfigError: it is too short, or others may read it.
+    """
+    if token_file is not None or env.get(VARIABLE) or os.path.isfile(home.token):
+        return resolve(env, token_file, home, ())
+    return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can connect; names other than ``localhost`` count as reachable."""
     if host == "localhost":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xinfer.catalog.files import ModelFiles
 from xinfer.errors import ModelNotFound
+from xinfer.sources.confine import confine
 from xinfer.sources.select import onnx_with_data, weight_files
 
 _TOKENIZERS = (
@@ -23,14 +25,20 @@ _UNSET_LENGTH = 10**6  # transformers writes 1e30 for "no limit known"
 _MAX_DEPTH = 3
 
 
-def inspect(path: Path) -> ModelFiles:
+def inspect(path: Path, roots: Sequence[Path] | None = None) -> ModelFiles:
     """What the folder holds; an incomplete one is reported as it is.
+
+    Args:
+        roots: folders that it must be in, with every file of it, links followed; None = it may be anywhere.
 
     Raises:
         ModelNotFound: not an absolute path, no folder, not readable, or a configuration that is not JSON.
+        Forbidden: outside of ``roots``; said before anything is looked at.
     """
     if not path.is_absolute():
         raise ModelNotFound(f"model_path {str(path)!r} must be absolute: it is looked up on the workers", param="model_path")
+    if roots is not None:
+        confine(path, roots)
     try:
         if not path.is_dir():
             raise ModelNotFound(f"model_path {str(path)!r} is not a folder on this worker", param="model_path")

@@ -7,13 +7,15 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from xinfer.cluster.deployment import Deployment
-from xinfer.cluster.ids import Epoch, WorkerId
+from xinfer.cluster.ids import Epoch, KeyId, WorkerId
+from xinfer.cluster.keys import Key, Keys
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import ConfigError, StoreError
 from xinfer.store.figures import Figures
@@ -22,8 +24,10 @@ from xinfer.store.migrations import MIGRATIONS, VERSION
 EPOCHS_PER_BLOCK = 10_000
 """Epochs set aside on disk at a time, so that giving one out costs no write."""
 
+T = TypeVar("T")
 _MAGIC = b"SQLite format 3\x00"
 _DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(Deployment)
+_KEY: TypeAdapter[Key] = TypeAdapter(Key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,13 @@ class Stored:
         deployments: in order of creation.
         workers: known when the last supervisor ended.
         draining: workers that people want empty, known or not.
+        keys: API keys, revoked ones too.
     """
 
     deployments: tuple[Deployment, ...]
     workers: frozenset[WorkerId]
     draining: frozenset[WorkerId] = frozenset()
+    keys: Keys = field(default_factory=dict)
 
 
 class Store:
@@ -99,19 +105,24 @@ class Store:
         Raises:
             StoreError: a row cannot be read; names it.
         """
-        deployments = []
         try:
-            for uid, body in self._db.execute("SELECT uid, body FROM deployments"):
-                try:
-                    deployments.append(_DEPLOYMENT.validate_json(body))
-                except ValidationError as error:
-                    field = ".".join(str(part) for part in error.errors()[0]["loc"])
-                    raise StoreError(f"The state file {self._path} holds deployment {uid!r} with a bad field {field or 'body'}.") from error
+            deployments = self._rows("deployment", "SELECT uid, body FROM deployments", _DEPLOYMENT)
+            keys = {KeyId(key.id): key for key in self._rows("key", "SELECT id, body FROM keys", _KEY)}
             workers = frozenset(WorkerId(row[0]) for row in self._db.execute("SELECT id FROM workers"))
             draining = frozenset(WorkerId(row[0]) for row in self._db.execute("SELECT id FROM draining"))
         except sqlite3.Error as error:
             raise StoreError(f"The state file {self._path} cannot be read: {error}.") from error
-        return Stored(tuple(sorted(deployments, key=lambda d: (d.created_at, d.uid))), workers, draining)
+        return Stored(tuple(sorted(deployments, key=lambda d: (d.created_at, d.uid))), workers, draining, keys)
+
+    def _rows(self, noun: str, query: str, kind: TypeAdapter[T]) -> list[T]:
+        found = []
+        for name, body in self._db.execute(query):
+            try:
+                found.append(kind.validate_json(body))
+            except ValidationError as error:
+                part = ".".join(str(each) for each in error.errors()[0]["loc"])
+                raise StoreError(f"The state file {self._path} holds {noun} {name!r} with a bad field {part or 'body'}.") from error
+        return found
 
     def save(self, before: Snapshot, after: Snapshot) -> None:
         """Write what differs between two snapshots, in one transaction; nothing is written if nothing does.
@@ -130,6 +141,7 @@ class Store:
             ("DELETE FROM workers WHERE id = ?", gone),
             ("INSERT OR REPLACE INTO draining VALUES (?)", [(worker,) for worker in after.draining - before.draining]),
             ("DELETE FROM draining WHERE id = ?", [(worker,) for worker in before.draining - after.draining]),
+            ("INSERT OR REPLACE INTO keys VALUES (?, ?)", _keys_delta(before, after)),
         ]
         short = after.next_epoch > self._reserved - EPOCHS_PER_BLOCK // 2
         if not (short or any(rows for _, rows in writes)):
@@ -233,3 +245,10 @@ def _workers_delta(before: Snapshot, after: Snapshot) -> tuple[list[tuple[str]],
     old = before.workers.keys() | before.expected
     new = after.workers.keys() | after.expected
     return [(worker,) for worker in new - old], [(worker,) for worker in old - new]
+
+
+def _keys_delta(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
+    """Keys never leave: a revoked one stays as such."""
+    if before.keys is after.keys:
+        return []
+    return [(key.id, _KEY.dump_json(key).decode()) for key in after.keys.values() if before.keys.get(key.id) != key]

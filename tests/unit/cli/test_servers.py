@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.certificates import make_certificate
 from tests.unit.cli.conftest import run
 from xinfer.cli import greeting, roles
 from xinfer.processes.launcher import Announced, Role
 from xinfer.processes.spawn import ProcessSpec
-from xinfer.settings import Home, ServerSettings, SimulatedGpus, WorkerSettings, load
+from xinfer.settings import Home, Limits, ServerSettings, SimulatedGpus, Tls, WorkerSettings, load
 
 CONTROL = {"control": {"address": "127.0.0.1:24000"}}
 WORKER = {"worker": {"address": "127.0.0.1:24002", "devices": ["0: CPU", "1: CPU"], "workers": 1}}
@@ -242,3 +243,51 @@ def test_run_greets_once_when_the_last_role_is_ready(monkeypatch: pytest.MonkeyP
 
     assert roles.run([Role("a", never), Role("b", never)], "info", lambda announced: greeted.append(dict(announced))) == 7
     assert greeted == [{"a": {"n": 2}, "b": {"n": 3}}]
+
+
+@pytest.mark.parametrize("command", ["serve", "supervisor"])
+def test_what_requests_may_and_how_they_come(started: Started, tmp_path: Path, command: str) -> None:
+    pair = make_certificate(tmp_path)
+    result = run(
+        command, "-p", "0", "--max-body", "2MiB", "--max-documents", "7", "--model-root", "/a", "--model-root", "/b",
+        "--ssl-certfile", str(pair.certfile), "--ssl-keyfile", str(pair.keyfile),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "https://127.0.0.1:" in result.stderr
+    for role in ("control", "api-0"):
+        settings = server_settings(started.spec(role, CONTROL))
+        assert (settings.limits.body_bytes, settings.limits.documents) == (2 << 20, 7)
+        assert settings.model_roots == (Path("/a"), Path("/b"))
+        assert settings.tls == Tls(pair.certfile, pair.keyfile)
+
+
+def test_without_flags_it_is_plain_http_with_the_usual_limits(started: Started) -> None:
+    run("serve", "-p", "0")
+    settings = server_settings(started.spec("control", {}))
+    assert (settings.limits, settings.tls, settings.model_roots) == (Limits(), None, ())
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--max-body", "lots"], "--max-body"),
+        (["--max-body", "1B"], "at least 1KiB"),
+        (["--max-documents", "0"], "--max-documents"),
+        (["--model-root", "models"], "must be absolute"),
+        (["--ssl-certfile", "/nowhere.crt"], "--ssl-keyfile must be given too"),
+        (["--ssl-certfile", "/nowhere.crt", "--ssl-keyfile", "/nowhere.key"], "/nowhere.crt cannot be read"),
+    ],
+)
+def test_what_cannot_be_served_with_is_refused(started: Started, flags: list[str], sentence: str) -> None:
+    for command in ("serve", "supervisor"):
+        result = run(command, "-p", "0", *flags)
+        assert (result.exit_code, sentence in result.stderr) == (2, True), result.stderr
+    assert started.roles == []
+
+
+def test_a_worker_knows_whom_to_trust(started: Started, tmp_path: Path) -> None:
+    pair = make_certificate(tmp_path)
+    run("worker", "-e", "https://127.0.0.1:9", "--ca-file", str(pair.certfile))
+    assert worker_settings(started.spec("worker", {})).ca_file == pair.certfile
+    result = run("worker", "-e", "https://127.0.0.1:9", "--ca-file", "/nowhere")
+    assert (result.exit_code, "--ca-file /nowhere cannot be read" in result.stderr) == (2, True)

@@ -8,20 +8,25 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.certificates import make_certificate
 from xinfer.client import AsyncClient, Client, Retry
 from xinfer.client import clients as module
 from xinfer.errors import (
     AlreadyExists,
+    ConfigError,
     DeadlineExceeded,
+    Forbidden,
     LaunchFailed,
     ModelNotFound,
     NoFit,
     TooManyRequests,
+    Unauthorized,
     Unavailable,
     Unreachable,
     XinferError,
@@ -231,6 +236,34 @@ def test_endpoint_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert Client("http://mine").base_url == "http://mine"
     assert Client("http://127.0.0.1:1")._http.trust_env is False
     assert Client("http://far")._http.trust_env is True
+
+
+def test_whom_an_https_client_trusts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ConfigError, match=r"The CA file .* cannot be read: No such file"):
+            kind("https://h", ca_file=str(file))
+        kind("http://h", ca_file=str(file))
+    file.write_text("no PEM")
+    monkeypatch.setenv("XINFER_CA_FILE", str(file))
+    with pytest.raises(ConfigError, match="holds no certificates in PEM format"):
+        Client("https://h")
+    pair = make_certificate(tmp_path)
+    Client("https://h", ca_file=str(pair.certfile)).close()
+
+
+def test_keys_and_the_refusals_that_they_bring() -> None:
+    made = {"id": "1", "name": "ci", "admin": False, "allow": ["infer:ce"], "state": "valid", "created_at": 1.0}
+    both = Both(reply(200, {**made, "secret": "xk-1"}))
+    assert both("create_key", "ci", allow=("infer:ce",), expires_in=5).secret == "xk-1"
+    assert json.loads(both.seen[0].content) == {"name": "ci", "admin": False, "allow": ["infer:ce"], "expires_in": 5}
+    assert Both(reply(200, {"keys": [made]}))("keys")[0].state == "valid"
+    both = Both(reply(200, {**made, "state": "revoked", "revoked_at": 2.0}))
+    assert both("revoke_key", "a b").revoked_at == 2.0
+    assert both.seen[0].url.raw_path == b"/v1/keys/a%20b"
+    for status, kind in ((401, Unauthorized), (403, Forbidden)):
+        with pytest.raises(kind, match="without saying why"):
+            Both(reply(status, {}))("list")
 
 
 def test_importing_the_package_is_cheap() -> None:

@@ -15,7 +15,8 @@ import pytest
 from tests.unit.control.clusters import GIB, SPEC, deployment, slot, worker
 from xinfer.catalog.spec import Dtype, EmbeddingTraits, HubSource, RerankTraits, WheelSource
 from xinfer.cluster.deployment import Demand, Deployment
-from xinfer.cluster.ids import ModelUid, WorkerId
+from xinfer.cluster.ids import KeyId, ModelUid, WorkerId
+from xinfer.cluster.keys import Action, Grant, Key
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import ConfigError, StoreError
 from xinfer.store import store as module
@@ -198,12 +199,12 @@ def test_a_file_of_the_first_version_grows_up(path: Path, monkeypatch: pytest.Mo
     first.save(having(), having(RICH))
     first.close()
     shutil.copy(path, path.with_suffix(".old"))
-    later = ("CREATE TABLE keys (id TEXT PRIMARY KEY) STRICT",)
+    later = ("CREATE TABLE later (id TEXT PRIMARY KEY) STRICT",)
     monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, *later))
     monkeypatch.setattr(module, "VERSION", VERSION + 1)
     second = Store.open(path)
     assert second.load().deployments == (RICH,)
-    assert second._db.execute("SELECT count(*) FROM keys").fetchone() == (0,)
+    assert second._db.execute("SELECT count(*) FROM later").fetchone() == (0,)
     second.close()
     monkeypatch.undo()
     with pytest.raises(StoreError, match="newer xinfer"):
@@ -252,4 +253,21 @@ def test_workers_that_are_being_drained_are_remembered_until_that_is_undone(path
     store.close()
     again = Store.open(path)
     assert again.load().draining == {"a"}
+    again.close()
+
+
+def test_keys_come_back_and_a_revoked_one_stays_as_such(path: Path) -> None:
+    root = Key(KeyId("1"), "root", "digest", admin=True, created_at=1.5)
+    user = Key(KeyId("2"), "ci", "other", grants=(Grant(Action.INFER, "ce"), Grant(Action.STOP)), expires_at=9.0)
+    one, two = (replace(having(), keys={key.id: key for key in keys}) for keys in ((root,), (root, user)))
+    revoked = replace(two, keys={**two.keys, root.id: replace(root, revoked_at=3.0)})
+    store = Store.open(path)
+    for before, after in ((having(), one), (one, two), (two, revoked)):
+        store.save(before, after)
+    store.close()
+    again = Store.open(path)
+    assert again.load().keys == revoked.keys
+    again._db.execute("UPDATE keys SET body = '{}' WHERE id = '2'")
+    with pytest.raises(StoreError, match="holds key '2' with a bad field id"):
+        again.load()
     again.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from xinfer.access import permit
+from xinfer.api.gate import caller
 from xinfer.api.limits import read
 from xinfer.api.reply import ERRORS, body_of, json_reply
 from xinfer.catalog.families import Families, Family, load_builtin
@@ -57,14 +59,16 @@ async def registration(model_type: str, model_name: str) -> Response:
 @router.post("/model_registrations/{model_type}", response_model=None, openapi_extra=body_of(RegistrationRequest), summary="Register")
 async def register(request: Request, model_type: str) -> Response:
     """Not offered yet."""
+    permit.demand_admin(caller(request), "register models")
     _type(model_type)
     await read(request, RegistrationRequest)
     raise InvalidRequest(_NOT_OFFERED, param="model")
 
 
 @router.delete("/model_registrations/{model_type}/{model_name:path}", response_model=None, summary="Unregister a model")
-async def unregister(model_type: str, model_name: str) -> Response:
+async def unregister(request: Request, model_type: str, model_name: str) -> Response:
     """Not offered yet; built-in models cannot be removed."""
+    permit.demand_admin(caller(request), "unregister models")
     kind = _type(model_type)
     family = _family(load_builtin(), kind, model_name)
     raise InvalidRequest(f"{family.name} is built in and cannot be unregistered.", param="model_name")

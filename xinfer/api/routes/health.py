@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request
 from prometheus_client.metrics_core import Metric
 from starlette.responses import Response
 
+from xinfer.access import permit
 from xinfer.actors.messages import ReplicaStats
 from xinfer.api.exposition import CONTENT_TYPE, exposition, own
+from xinfer.api.gate import caller
 from xinfer.api.limits import service
 from xinfer.api.ports import Control, Siblings
 from xinfer.api.reply import ERRORS, json_reply
@@ -43,7 +45,8 @@ async def readyz(request: Request) -> Response:
     summary="Prometheus metrics",
 )
 async def metrics(request: Request) -> Response:
-    """Of every API process and every replica that answers."""
+    """Of every API process and every replica that answers. Once there are keys it needs one, of an admin or with `read`."""
+    permit.demand_view(caller(request))
     it = service(request)
     reported, others = await asyncio.gather(_reported(it.control), _others(it.siblings))
     mine = own(request.app.state.meter, it.inference.stats(), it.inference.routes())

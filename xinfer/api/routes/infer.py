@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import Request
 
+from xinfer.access import permit
+from xinfer.api.gate import caller
 from xinfer.api.limits import fairness_key, lane, request_id, service, unless_gone
 from xinfer.api.ports import Result
 from xinfer.api.present import model_not_found
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import ModelSpec, ModelType
 from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.keys import Action
 from xinfer.cluster.routes import ModelRoutes
 from xinfer.errors import EngineError, InvalidRequest, PayloadTooLarge, Unavailable
 
@@ -29,12 +32,13 @@ def target(request: Request, uid: str, wanted: ModelType) -> ModelSpec:
     """The model that a request names.
 
     Raises:
-        ModelNotFound; InvalidRequest: it is made for another task; Unavailable: no routes yet.
+        Forbidden; ModelNotFound; InvalidRequest: it is made for another task; Unavailable: no routes yet.
     """
+    permit.demand(caller(request), Action.INFER, uid)
     models = _models(request)
     found = models.get(ModelUid(uid))
     if found is None:
-        raise model_not_found(uid, (u for u, m in models.items() if m.spec.type is wanted), "model")
+        raise model_not_found(uid, _usable(request, wanted), "model")
     if found.spec.type is not wanted:
         raise InvalidRequest(
             f"model must be {_A[wanted]}; {uid} is {_A[found.spec.type]}, which {_USE[found.spec.type]} serves.", param="model"
@@ -58,12 +62,18 @@ def only_model(request: Request, wanted: ModelType) -> str:
     named = request.query_params.get("model")
     if named:
         return named
-    uids = sorted(u for u, m in _models(request).items() if m.spec.type is wanted)
+    uids = _usable(request, wanted)
     if not uids:
         raise model_not_found("", (), "model")
     if len(uids) > 1:
         raise InvalidRequest(f"Several models could answer; add ?model= with one of {', '.join(uids[:16])}.", param="model")
     return str(uids[0])
+
+
+def _usable(request: Request, wanted: ModelType) -> list[ModelUid]:
+    """Running models of that type that the caller may use, by name."""
+    who = caller(request)
+    return sorted(u for u, m in _models(request).items() if m.spec.type is wanted and permit.may(who, Action.INFER, u))
 
 
 async def run(request: Request, uid: str, items: Sequence[WorkItem]) -> tuple[npt.NDArray[np.float32], Result]:

@@ -7,11 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from xinfer.access import permit
 from xinfer.api import present
+from xinfer.api.gate import caller
 from xinfer.api.launching import launch_request, placement, replica_count
 from xinfer.api.limits import read_json, service, unless_gone
 from xinfer.api.reply import ERRORS, body_of, json_reply
 from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.keys import Action
+from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import DeadlineExceeded, SupervisorUnreachable
 from xinfer.schemas.cluster import AbortReply
 from xinfer.schemas.launch import LaunchRequest, Placement
@@ -39,8 +43,10 @@ Seconds = Annotated[float | None, Query(gt=0, le=86_400, description="Seconds to
 @router.post("", response_model=LaunchReply, openapi_extra=body_of(LaunchRequest), summary="Launch a model")
 async def launch(request: Request, wait_ready: bool = True, timeout: Seconds = None) -> Response:
     """Answers once every replica is ready, or at once with ``wait_ready=false``. Hanging up never cancels a launch."""
-    it = service(request)
-    uid = await it.control.launch(launch_request(await read_json(request)))
+    it, who = service(request), caller(request)
+    asked = launch_request(await read_json(request))
+    permit.demand_launch(who, asked.model_uid, remote_code=asked.trust_remote_code)
+    uid = await it.control.launch(asked, confined=not who.free)
     if wait_ready:
         await _wait_ready(request, uid, timeout or it.timings.load)
     return json_reply({"model_uid": uid})
@@ -53,28 +59,32 @@ async def _wait_ready(request: Request, uid: str, timeout: float) -> None:
 
 @router.get("", response_model=ModelList, summary="List models")
 async def list_models(request: Request) -> Response:
-    """Every deployment, whatever its status. With the supervisor away: what the routes still know."""
-    it = service(request)
+    """Every deployment that the caller's key sees, whatever its status. With the supervisor away: what the routes still know."""
     try:
-        data = present.models(await it.control.snapshot())
+        data = present.models(await _seen(request))
     except SupervisorUnreachable:
-        data = present.models_from_routes(it.inference.routes())
+        every = present.models_from_routes(service(request).inference.routes())
+        data = [entry for entry in every if permit.sees(caller(request), entry.id)]
     return json_reply({"object": "list", "data": data})
+
+
+async def _seen(request: Request) -> Snapshot:
+    """The cluster with the models that the caller sees: others are not found."""
+    return permit.visible(caller(request), await service(request).control.snapshot())
 
 
 @router.get("/instances", response_model=list[InstanceEntry], summary="List models with their replicas")
 async def instances(request: Request, model_name: str | None = None, model_uid: str | None = None) -> Response:
     """Filtered by name, uid or both."""
-    return json_reply(present.instances(await service(request).control.snapshot(), model_name, model_uid))
+    return json_reply(present.instances(await _seen(request), model_name, model_uid))
 
 
 @router.get("/{model_uid:path}/replicas", response_model=list[ReplicaEntry], summary="List a model's replicas")
 async def replicas(request: Request, model_uid: str) -> Response:
     """With the device that each one reports, and live figures of those that answer."""
-    control = service(request).control
-    snapshot = await control.snapshot()
+    snapshot = await _seen(request)
     present.deployment_of(snapshot, model_uid)
-    return json_reply(present.replicas(snapshot, model_uid, await control.replica_stats()))
+    return json_reply(present.replicas(snapshot, model_uid, await service(request).control.replica_stats()))
 
 
 @router.post(
@@ -82,6 +92,7 @@ async def replicas(request: Request, model_uid: str) -> Response:
 )
 async def add_replicas(request: Request, model_uid: str) -> Response:
     """All or none; answers when they are placed, not when they are ready."""
+    permit.demand(caller(request), Action.LAUNCH, model_uid)
     control = service(request).control
     ids = await control.add_replicas(ModelUid(model_uid), placement(await read_json(request)))
     return json_reply(present.added(await control.snapshot(), ids))
@@ -90,6 +101,7 @@ async def add_replicas(request: Request, model_uid: str) -> Response:
 @router.delete("/{model_uid:path}/replicas/{replica_id}", response_model=RemoveReplicaReply, summary="Remove a replica")
 async def remove_replica(request: Request, model_uid: str, replica_id: str) -> Response:
     """By number or by full id."""
+    permit.demand(caller(request), Action.STOP, model_uid)
     control = service(request).control
     found = present.replica_of(await control.snapshot(), model_uid, replica_id)
     return json_reply({"remaining_replicas": await control.remove_replica(ModelUid(model_uid), found.id)})
@@ -100,6 +112,7 @@ async def remove_replica(request: Request, model_uid: str, replica_id: str) -> R
 )
 async def move_replica(request: Request, model_uid: str, replica_id: str) -> Response:
     """Another is started where the body says, or anywhere else; once it is ready the old one is drained. No request fails."""
+    permit.demand(caller(request), Action.LAUNCH, model_uid)
     control = service(request).control
     found = present.replica_of(await control.snapshot(), model_uid, replica_id)
     new = await control.move(ModelUid(model_uid), found.id, placement(await read_json(request)))
@@ -109,6 +122,7 @@ async def move_replica(request: Request, model_uid: str, replica_id: str) -> Res
 @router.post("/{model_uid:path}/scale", response_model=ScaleReply, openapi_extra=body_of(ScaleRequest), summary="Change the replica count")
 async def scale(request: Request, model_uid: str) -> Response:
     """Answers when new replicas are placed, all or none, and those that go have left the routes."""
+    permit.demand(caller(request), Action.LAUNCH, model_uid)
     change = await service(request).control.scale(ModelUid(model_uid), replica_count(await read_json(request)))
     return json_reply({"model_uid": model_uid, "replica": change.replicas, "added": list(change.added), "removed": list(change.removed)})
 
@@ -116,12 +130,14 @@ async def scale(request: Request, model_uid: str) -> Response:
 @router.get("/{model_uid:path}/progress", response_model=ProgressReply, summary="How far a launch has come")
 async def progress(request: Request, model_uid: str) -> Response:
     """Stage, fraction and downloads per replica."""
-    return json_reply(present.progress(await service(request).control.snapshot(), model_uid))
+    return json_reply(present.progress(await _seen(request), model_uid))
 
 
 @router.get("/{model_uid:path}/ready", response_model=ReadyReply, summary="Wait until a model is ready")
 async def ready(request: Request, model_uid: str, timeout: Seconds = 30.0) -> Response:
     """``ready`` is false when the time is up; a launch that failed is an error with its reason."""
+    if not permit.sees(caller(request), model_uid):
+        raise present.model_not_found(model_uid, ())
     done = await unless_gone(request, service(request).control.wait_ready(ModelUid(model_uid), timeout or 30.0))
     return json_reply({"model_uid": model_uid, "ready": bool(done)})
 
@@ -129,31 +145,33 @@ async def ready(request: Request, model_uid: str, timeout: Seconds = 30.0) -> Re
 @router.post("/{model_uid:path}/cancel", response_model=None, summary="Cancel a launch")
 async def cancel(request: Request, model_uid: str) -> Response:
     """Stops the deployment at whatever stage it is."""
+    permit.demand(caller(request), Action.STOP, model_uid)
     await service(request).control.cancel(ModelUid(model_uid))
     return json_reply(None)
 
 
 @router.post("/{model_uid:path}/requests/{wanted_id}/abort", response_model=AbortReply, summary="Abort a request")
 async def abort(request: Request, model_uid: str, wanted_id: str) -> Response:
-    """By the ``X-Request-ID`` it was sent with; one that has ended or is not known is no error."""
-    it = service(request)
-    stopped = it.calls.abort(wanted_id)
+    """By the ``X-Request-ID`` it was sent with; one that has ended, is another key's or is not known is no error."""
+    it, who = service(request), caller(request)
+    permit.demand(who, Action.INFER, model_uid)
+    owner = None if who.free else who.key_id
+    stopped = it.calls.abort(wanted_id, owner)
     if it.siblings is not None:
-        stopped += await it.siblings.abort(wanted_id)
+        stopped += await it.siblings.abort(wanted_id, owner)
     return json_reply({"aborted": stopped})
 
 
 @router.get("/{model_uid:path}", response_model=ModelEntry, summary="Show a model")
 async def show(request: Request, model_uid: str) -> Response:
     """``model_type`` decides which handle a client makes of it."""
-    it = service(request)
     try:
-        snapshot = await it.control.snapshot()
+        snapshot = await _seen(request)
     except SupervisorUnreachable:
-        routes = it.inference.routes()
-        found = routes.models.get(ModelUid(model_uid))
+        seen = {uid: it for uid, it in service(request).inference.routes().models.items() if permit.sees(caller(request), uid)}
+        found = seen.get(ModelUid(model_uid))
         if found is None:
-            raise present.model_not_found(model_uid, routes.models) from None
+            raise present.model_not_found(model_uid, seen) from None
         return json_reply(present.model_from_routes(found))
     deployment = present.deployment_of(snapshot, model_uid)
     return json_reply(present.model(snapshot, deployment, present.replicas_of(snapshot, deployment.uid)))
@@ -162,5 +180,6 @@ async def show(request: Request, model_uid: str) -> Response:
 @router.delete("/{model_uid:path}", response_model=None, summary="Stop a model")
 async def stop(request: Request, model_uid: str) -> Response:
     """Drains and stops every replica."""
+    permit.demand(caller(request), Action.STOP, model_uid)
     await service(request).control.stop(ModelUid(model_uid))
     return json_reply(None)
