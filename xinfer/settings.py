@@ -38,6 +38,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def environments(self) -> Path:
+        """Directory of the virtual environments of models that asked for packages."""
+        return self.root / "environments"
+
+    @property
     def store(self) -> Path:
         """The SQLite file of desired state."""
         return self.root / "state.sqlite3"
@@ -60,6 +65,7 @@ class Timings:
     drain: float = 30.0
     stop: float = 10.0
     spawn: float = 60.0
+    install: float = 1800.0
     load: float = 3600.0
     health_every: float = 5.0
     health_deadline: float = 30.0

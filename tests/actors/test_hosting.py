@@ -12,7 +12,8 @@ from tests.actors.conftest import Stage
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.ledger import usage
 from xinfer.cluster.replica import Assignment, Phase, Replica
-from xinfer.errors import ModelNotFound, SlotTaken
+from xinfer.errors import ModelNotFound, ReplicaNotFound, SlotTaken
+from xinfer.processes.logfile import MOST_BYTES
 from xinfer.schemas.launch import LaunchRequest
 
 
@@ -110,3 +111,57 @@ async def test_a_stop_during_the_start_leaves_no_process_and_tells_who_waits(sta
     index = usage(snapshot)
     assert all(index.reserved(d.uuid) == 0 for d in stage.inventory.devices)
     assert replica.pid is None or not psutil.pid_exists(replica.pid)
+
+
+async def test_a_stuck_replica_is_killed_at_its_deadline_and_replaced(stage: Stage, reranker_onnx: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    stuck = await only(stage, Phase.READY)
+    assert stuck.pid is not None
+    psutil.Process(stuck.pid).suspend()
+    ended = await only(stage, Phase.BACKOFF, Phase.SPAWNING)
+    assert ended.restarts == 1 or "No sign of life within" in ended.error
+    assert not psutil.pid_exists(stuck.pid)
+    again = await only(stage, Phase.READY)
+    assert (again.slot, again.restarts) == (stuck.slot, 1)
+
+
+async def test_what_a_replica_wrote_can_be_read_after_it_has_failed(stage: Stage, reranker_onnx: Path, tmp_path: Path) -> None:
+    stage.inventory.change = {"XINFER_DEVICE_KIND": "three wheels"}
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    failed = await only(stage, Phase.FAILED)
+    assert failed.slot is None
+    tail = await stage.supervisor.written(uid, "0", 1000, None)
+    assert (tail.replica_id, tail.worker_id) == (failed.id, "worker-under-test")
+    assert "three wheels" in tail.text.splitlines()[-1]
+    assert (await stage.supervisor.written(uid, failed.id, 1, None)).text == tail.text.splitlines(keepends=True)[-1]
+    (log,) = (tmp_path / "home" / "logs").rglob("ce-0.stderr")
+    with log.open("a") as file:
+        file.write("and more\n")
+    more = await stage.supervisor.written(uid, "0", 1, (tail.worker_id, tail.position))
+    assert (more.text, more.position) == ("and more\n", tail.position + 9)
+    elsewhere = await stage.supervisor.written(uid, "0", 1, ("another", tail.position))
+    assert elsewhere.text == log.read_text()  # a replica that came from another worker is read from its beginning here
+    log.unlink()
+    assert "three wheels" in (await stage.supervisor.written(uid, "0", 1000, None)).text  # what the supervisor kept
+    with pytest.raises(ReplicaNotFound, match="no replica 'ce-7'"):
+        await stage.supervisor.written(uid, "ce-7", 10, None)
+
+
+async def test_what_a_replica_wrote_is_kept_short_and_outlives_its_model(stage: Stage, reranker_onnx: Path, tmp_path: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    (log,) = (tmp_path / "home" / "logs").rglob("ce-0.stderr")
+    with log.open("a") as file:
+        file.write(f"{'x' * MOST_BYTES}\nthe end\n")
+    while log.stat().st_size > MOST_BYTES:
+        await asyncio.sleep(0.05)
+    (older,) = log.parent.glob("ce-0.stderr.*")
+    assert older.stat().st_size > MOST_BYTES >= log.stat().st_size
+    await stage.supervisor.stop(uid)
+    assert "the end\n" in (await stage.supervisor.written(uid, "ce-0", 50, None)).text
+    outside = tmp_path / "home" / "logs" / "x-0.stderr"
+    outside.write_text("not of a replica")
+    for strange in ("nothing", "../x"):
+        with pytest.raises(ModelNotFound, match=r"nothing that a replica .* of it wrote is kept"):
+            await stage.supervisor.written(ModelUid(strange), "0", 10, None)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.support.nouns import deployment, replica, slot, snapshot, worker
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
@@ -24,6 +24,7 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.keys import find
+from xinfer.control.whereabouts import unknown, whereabouts
 from xinfer.errors import AlreadyExists, ModelNotFound, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlannedMove, PlanReply
@@ -252,6 +253,15 @@ class FakeControl:
         self.moved.append(replica_id)
         (new,) = await self.add_replicas(model_uid, placement)
         return new
+
+    async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
+        """One line per line asked for, up to three; more only after position 5."""
+        self._up()
+        place = whereabouts(self.state, model_uid, name)
+        if place.replica is None:
+            raise unknown(self.state, model_uid, name)
+        text = f"{after} is followed\n" if after else "".join(f"{place.id} wrote {n}\n" for n in range(min(lines, 3)))
+        return Written(place.id, "worker-a", 7, text)
 
     async def drain(self, worker: str, undo: bool | None) -> Drained:
         """Of the only worker: one replica leaves, one stays."""

@@ -261,3 +261,24 @@ async def test_moves_that_are_refused(api: Api) -> None:
     misspelt = await api.http.post("/v1/models/ce/replicas/1/move", json={"slot": "10.0.0.1@3"})
     assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "slot")
     assert not api.control.moved
+
+
+async def test_logs_of_a_replica_by_number_or_id(api: Api) -> None:
+    by_number = (await api.http.get("/v1/models/ce/replicas/0/logs?lines=2")).json()
+    assert by_number == {"replica_model_uid": "ce-0", "worker_id": "worker-a", "position": 7, "text": "ce-0 wrote 0\nce-0 wrote 1\n"}
+    assert (await api.http.get("/v1/models/ce/replicas/ce-0/logs")).json()["text"].count("\n") == 3
+    more = await api.http.get("/v1/models/ce/replicas/0/logs?after=7&worker_id=worker-a")
+    assert more.json()["text"] == "('worker-a', 7) is followed\n"
+    assert (await api.http.get("/v1/models/ce/replicas/0/logs?after=-1")).status_code == 400
+    assert (await api.http.get("/v1/models/ce/replicas/77/logs")).status_code == 404
+    assert (await api.http.get("/v1/models/nope/replicas/0/logs")).status_code == 404
+    for lines in ("0", "5001", "x"):
+        assert (await api.http.get(f"/v1/models/ce/replicas/0/logs?lines={lines}")).status_code == 400
+
+
+async def test_packages_are_a_launch_field_and_shown(api: Api) -> None:
+    wrong = await api.http.post("/v1/models", json={**LAUNCH, "packages": "einops"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "packages")
+    misspelt = await api.http.post("/v1/models", json={**LAUNCH, "package": ["einops"]})
+    assert "did you mean packages?" in misspelt.json()["detail"]
+    assert (await api.http.get("/v1/models/ce")).json()["packages"] == []

@@ -49,9 +49,13 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("GET", "/v1/supervisor", "", None, {"reader"}),
     ("GET", "/status", "", None, {"reader"}),
     ("GET", "/metrics", "", None, {"reader"}),
+    # What replicas wrote, in which a library may print anything, takes `read` of that model.
+    ("GET", "/v1/models/{model_uid:path}/replicas/{replica_id}/logs", "", None, {"reader"}),
     # What touches models of everybody, runs code, or makes keys is for admins.
     ("POST", "/v1/models", "", {**LAUNCH, "trust_remote_code": True}, set()),
     ("POST", "/v1/plan", "", {**LAUNCH, "trust_remote_code": True}, set()),
+    ("POST", "/v1/models", "", {**LAUNCH, "packages": ["einops"]}, set()),
+    ("POST", "/v1/plan", "", {**LAUNCH, "packages": ["einops"]}, set()),
     ("POST", "/v1/workers/{worker}/drain", "", {"undo": False}, set()),
     ("POST", "/v1/cluster/rebalance", "", {"dry_run": True}, set()),
     ("POST", "/v1/cluster/rebalance", "", {}, set()),

@@ -37,12 +37,17 @@ def demand(caller: Caller, action: Action, model: str) -> None:
         raise Forbidden(f"{_whose(caller)} may not {_DO[action]} {model[:128]}; {_it_may(caller, action)}.", param="model")
 
 
-def demand_launch(caller: Caller, model: str | None, *, remote_code: bool) -> None:
-    """Refuse a launch, or its plan, under that uid; None = under the model's own name.
+def demand_launch(caller: Caller, model: str | None, *, remote_code: bool, packages: bool = False) -> None:
+    """Refuse a launch, or its plan, under that uid; None = under the model's own name. Installing packages runs their code.
 
     Raises:
         Forbidden.
     """
+    if packages and not caller.free:
+        raise Forbidden(
+            f"packages must be left out: {_whose(caller, 'the')} is no admin's, and only an admin may have packages installed.",
+            param="packages",
+        )
     if remote_code and not caller.free:
         raise Forbidden(
             f"trust_remote_code must be false: {_whose(caller, 'the')} is no admin's, and only an admin may run a model's own code.",

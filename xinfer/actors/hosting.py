@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,9 @@ from xinfer.cluster.memory import with_headroom
 from xinfer.cluster.replica import Assignment, Phase, Progress, Replica
 from xinfer.control.events import Event, ReplicaEnded, ReplicaProgressed, ReplicaReady
 from xinfer.devices.base import Inventory
+from xinfer.engines import registry
 from xinfer.errors import DeadlineExceeded, DeviceMismatch, LaunchFailed, OutOfMemory, ReplicaLost, SourceError, XinferError
+from xinfer.processes import environments
 from xinfer.processes.child import Child
 from xinfer.processes.spawn import ProcessSpec, spawn
 from xinfer.settings import WorkerSettings
@@ -75,6 +78,8 @@ class Hosted:
             # Only what was serving gets time to end; a start that is given up has nothing to lose.
             serving = error is None and self.replica.phase is Phase.READY
             code = await self.child.stop(self.host.settings.timings.stop if serving else 0.0)
+        if self.replica.phase is Phase.INSTALLING:
+            await asyncio.to_thread(environments.sweep, self.host.settings.home.environments)
         self.host.ended(self.replica)
         self._report_end(code, error)
 
@@ -94,11 +99,14 @@ class Hosted:
             stop.cancel()
 
     async def _start(self) -> None:
+        place = await self._environment() if self.assignment.spec.packages else None
+        hold = () if place is None else (place.hold(),)
         try:
-            self.child = spawn(self._spec())
-        except OSError as error:
-            raise ReplicaLost(f"Its process could not be started: {error}.") from error
-        self._enter(Phase.SPAWNING, replace(self.replica.progress, stage=Phase.SPAWNING.value, since=time.time()), pid=self.child.pid)
+            self.child = self._spawned(replace(self._spec(), python=None if place is None else place.python, pass_fds=hold))
+        finally:
+            for lock in hold:
+                os.close(lock)
+        self._enter(Phase.SPAWNING, Progress(Phase.SPAWNING.value, since=time.time()), pid=self.child.pid)
         announced = await self.child.ready(self.host.settings.timings.spawn)
         address = Address(announced["address"])
         self.replica = replace(self.replica, address=address)
@@ -132,6 +140,36 @@ class Hosted:
             )
         )
 
+    async def _environment(self) -> environments.Place:
+        """Where its packages are, built by a process of its own if no replica had them before.
+
+        Raises:
+            LaunchFailed: they cannot be installed within the time, or break what a replica needs.
+        """
+        spec, home, limit = self.assignment.spec, self.host.settings.home, self.host.settings.timings.install
+        self._enter(Phase.INSTALLING, Progress(Phase.INSTALLING.value, since=time.time()), pid=None)
+        child = self.child = self._spawned(
+            environments.build_spec(
+                home.environments, spec.packages, registry.packages(spec.engine), f"packages of {self.replica.id}", self._cores, self.stderr
+            )
+        )
+        try:
+            key = str((await child.ready(limit))["key"])
+        except DeadlineExceeded as error:
+            raise LaunchFailed(f"packages were not installed within {limit:g} s.", param="packages") from error
+        await child.wait()
+        return environments.Place(home.environments, key)
+
+    def _spawned(self, spec: ProcessSpec) -> Child:
+        try:
+            return spawn(spec)
+        except OSError as error:
+            raise ReplicaLost(f"Its process could not be started: {error}.") from error
+
+    @property
+    def _cores(self) -> tuple[int, ...]:
+        return tuple(sorted({c for d in self.devices for c in d.cores}))
+
     async def _measured(self, reports: tuple[DeviceReport, ...], pid: int) -> tuple[DeviceReport, ...]:
         """The reports with the driver's own figure of this process's memory, where it can say."""
         held = await asyncio.to_thread(self.host.inventory.process_memory, pid)
@@ -140,7 +178,6 @@ class Hosted:
     def _spec(self) -> ProcessSpec:
         settings, replica = self.host.settings, self.replica
         uuids = [d.uuid for d in self.devices]
-        cores = tuple(sorted({c for d in self.devices for c in d.cores}))
         environment = dict(self.host.inventory.environment(uuids))
         return ProcessSpec(
             target=REPLICA_TARGET,
@@ -159,7 +196,7 @@ class Hosted:
                 "XINFER_HOME": str(settings.home.root),
                 "XINFER_PROCESS": REPLICA_TARGET,
             },
-            cores=cores,
+            cores=self._cores,
             stderr=self.stderr,
             needs_torch=True,
         )

@@ -168,6 +168,20 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A part of what a replica's processes wrote on one worker; ``position``, in bytes, is where the next part begins.
+
+    Attributes:
+        worker_id: "" for the few lines that the supervisor kept of a replica that failed on a worker it cannot ask.
+    """
+
+    replica_id: ReplicaId
+    worker_id: str
+    position: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerUsage:
     """Live figures of a worker's devices."""
 

@@ -22,6 +22,7 @@ from xinfer.actors.messages import (
     Stock,
     Welcome,
     WorkerUsage,
+    Written,
 )
 from xinfer.actors.packing import pack_items, unpack_result
 from xinfer.batching.work import ShardResult, WorkItem
@@ -132,9 +133,9 @@ class WorkerRef:
         """Memory and utilisation of its devices, now."""
         return await self._call("usage", timeout=3.0)  # type: ignore[no-any-return]
 
-    async def stderr_tail(self, replica_id: ReplicaId, lines: int) -> str:
-        """Last lines that the replica's process wrote."""
-        return await self._call("stderr_tail", replica_id, lines)  # type: ignore[no-any-return]
+    async def written(self, replica_id: ReplicaId, lines: int, after: int | None) -> Written:
+        """What the replica's processes wrote here: the last lines, or what follows a position."""
+        return await self._call("written", replica_id, lines, after, timeout=5.0)  # type: ignore[no-any-return]
 
 
 class ApiRef:
@@ -264,6 +265,10 @@ class SupervisorRef:
     async def revoke_key(self, name: str) -> Key:
         """Take an API key no more. Raises KeyNotFound, InvalidRequest."""
         return await self._call("revoke_key", name)  # type: ignore[no-any-return]
+
+    async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
+        """What a replica's processes wrote: the last lines, or what follows. Raises ModelNotFound, ReplicaNotFound."""
+        return await self._call("written", model_uid, name, lines, after)  # type: ignore[no-any-return]
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers."""

@@ -13,7 +13,7 @@ import xoscar as xo
 
 from xinfer.actors.effects import EffectRunner
 from xinfer.actors.keeping import Keeper
-from xinfer.actors.messages import Beat, Drained, Hello, Scaled, Welcome, WorkerUsage
+from xinfer.actors.messages import Beat, Drained, Hello, Scaled, Welcome, WorkerUsage, Written
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
@@ -50,6 +50,7 @@ from xinfer.control.liveness import must_rejoin
 from xinfer.control.readiness import is_ready, is_settled
 from xinfer.control.rebalancing import rooms_of, successors
 from xinfer.control.step import step
+from xinfer.control.whereabouts import unknown, whereabouts
 from xinfer.engines import registry
 from xinfer.errors import ModelNotFound, StaleEpoch, StoreError
 from xinfer.placement.describe import plan_reply, rebalance_reply
@@ -346,6 +347,20 @@ class SupervisorActor(xo.StatelessActor):
         self.apply(KeyRevoked(name))
         log.info("key revoked", key=name, id=key_id)
         return self._snapshot.keys[key_id]
+
+    async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
+        """What the processes of a replica (by number or id) wrote where it is or was last: the last lines, or what follows ``after``.
+
+        Raises:
+            ModelNotFound, ReplicaNotFound: nothing of it is kept anywhere.
+        """
+        place = whereabouts(self._snapshot, model_uid, name)
+        found = await self._survey.written(place, lines, after)
+        if found is not None:
+            return found
+        if place.replica is None:
+            raise unknown(self._snapshot, model_uid, name)
+        return Written(place.id, *(after or ("", 0)), "" if after else place.replica.stderr_tail)
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

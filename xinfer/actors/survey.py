@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xinfer.actors.messages import Stock, WorkerUsage
+from xinfer.actors.messages import Stock, WorkerUsage, Written
 from xinfer.actors.refs import WorkerRef
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address
 from xinfer.cluster.worker import Worker
+from xinfer.control.whereabouts import Whereabouts
 from xinfer.errors import Forbidden, ModelNotFound, NoWorker, XinferError
 from xinfer.schemas.launch import LaunchRequest
 
@@ -71,6 +72,16 @@ class Survey:
             failure = next((a for a in looked if isinstance(a, XinferError)), None)
             raise refusal or failure or ModelNotFound(f"model_path {request.model_path!r} could not be looked at.", param="model_path")
         return Findings(files, engines)
+
+    async def written(self, place: Whereabouts, lines: int, after: tuple[str, int] | None) -> Written | None:
+        """What a replica's processes wrote, from the first worker that has anything of it; from the beginning if it is another now."""
+
+        def asked(worker: Worker) -> Awaitable[Written]:
+            position = None if after is None else after[1] if after[0] == worker.id else 0
+            return self.ref(worker.address).written(place.id, lines, position)
+
+        answers = await asyncio.gather(*map(asked, place.workers), return_exceptions=True)
+        return next((a for a in answers if isinstance(a, Written) and a.position > 0), None)
 
     async def usage(self, workers: Sequence[Worker]) -> tuple[WorkerUsage, ...]:
         """Live figures of the workers that answer."""

@@ -16,7 +16,7 @@ import xoscar as xo
 
 from xinfer.actors.enrolment import find_supervisor
 from xinfer.actors.hosting import Host, Hosted
-from xinfer.actors.messages import Beat, Hello, Stock, WorkerUsage
+from xinfer.actors.messages import Beat, Hello, Stock, WorkerUsage, Written
 from xinfer.actors.refs import SupervisorRef
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.device import Device
@@ -27,6 +27,7 @@ from xinfer.cluster.worker import Worker
 from xinfer.control.events import Event, ReplicaEnded
 from xinfer.devices.base import Inventory
 from xinfer.errors import SlotTaken, StaleEpoch, SupervisorUnreachable, XinferError
+from xinfer.processes.logfile import LogFile, forget
 from xinfer.settings import WorkerSettings
 from xinfer.sources import inspect as model_files
 from xinfer.sources.fetch import cached_keys
@@ -35,7 +36,6 @@ from xinfer.sources.reach import hub_in_reach
 log = structlog.get_logger(__name__)
 
 RECONNECT = 1.0
-TAIL_BYTES = 64 * 1024
 
 
 class WorkerActor(xo.StatelessActor):
@@ -47,11 +47,12 @@ class WorkerActor(xo.StatelessActor):
         self._settings = settings
         self._inventory = inventory
         self._hosted: dict[ReplicaId, Hosted] = {}
-        self._stderr: dict[ReplicaId, Path] = {}
         self._outbox: deque[Event] = deque()
         self._news = asyncio.Event()
         self._host = Host(settings, inventory, token, me.id, self._tell, self._ended)
+        self._logs = settings.home.logs / str(me.id)
         self._link: asyncio.Task[None] | None = None
+        self._cutting: asyncio.Task[None] | None = None
         self._supervisor: SupervisorRef | None = None
         self._joined = asyncio.Event()
         self._observed: dict[DeviceUuid, int] = {}
@@ -60,6 +61,7 @@ class WorkerActor(xo.StatelessActor):
     async def begin(self) -> None:
         """Start looking for the supervisor; returns at once."""
         self._link = asyncio.create_task(self._keep_link(), name="supervisor link")
+        self._cutting = asyncio.create_task(self._keep_logs_short(), name="logs")
 
     async def joined(self) -> None:
         """Returns once the supervisor knows this worker."""
@@ -67,8 +69,9 @@ class WorkerActor(xo.StatelessActor):
 
     async def close(self) -> None:
         """End every replica and say goodbye, so that their work goes elsewhere at once."""
-        if self._link is not None:
-            self._link.cancel()
+        for task in (self._link, self._cutting):
+            if task is not None:
+                task.cancel()
         lives = [h.task for h in self._hosted.values() if h.task is not None]
         for hosted in list(self._hosted.values()):
             hosted.ask_stop(0.0)
@@ -98,11 +101,12 @@ class WorkerActor(xo.StatelessActor):
             raise SlotTaken(f"Replica {replica.id} has had its life of epoch {replica.epoch} here.")
         devices = self._verify(replica)
         self._begun.add(replica.epoch)
-        stderr = self._settings.home.logs / str(self._me.id) / f"{replica.id}.stderr"
-        hosted = Hosted(self._host, assignment, replica, devices, stderr=stderr)
+        hosted = Hosted(self._host, assignment, replica, devices, stderr=self._log_of(replica.id))
         self._hosted[replica.id] = hosted
-        self._stderr[replica.id] = stderr
         hosted.begin()
+
+    def _log_of(self, replica_id: ReplicaId) -> Path:
+        return self._logs / f"{replica_id}.stderr"
 
     def _verify(self, replica: Replica) -> tuple[Device, ...]:
         if replica.slot is None or replica.slot.worker_id != self._me.id:
@@ -158,10 +162,25 @@ class WorkerActor(xo.StatelessActor):
             {u: x.utilization for u, x in usage.items() if x.utilization is not None},
         )
 
-    async def stderr_tail(self, replica_id: ReplicaId, lines: int) -> str:
-        """Last lines that the replica's process wrote; empty if there is no such file."""
-        path = self._stderr.get(replica_id)
-        return "" if path is None else await asyncio.to_thread(_tail, path, lines)
+    async def written(self, replica_id: ReplicaId, lines: int, after: int | None) -> Written:
+        """What the processes of this replica wrote here, the dead ones too: the last lines, or what follows a position.
+
+        Position 0 if there never was one.
+        """
+        log_file = LogFile(self._log_of(replica_id))
+        if log_file.path.parent != self._logs:  # the name of a replica that is gone comes from whoever asks
+            return Written(replica_id, self._me.id, 0, "")
+        found = await (asyncio.to_thread(log_file.tail, lines) if after is None else asyncio.to_thread(log_file.after, after))
+        return Written(replica_id, self._me.id, found.position, found.text)
+
+    async def _keep_logs_short(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.timings.health_every)
+            used = {hosted.stderr for hosted in self._hosted.values()}
+            for path in used:
+                if await asyncio.to_thread(LogFile(path).cut):
+                    log.info("log was cut", path=str(path))
+            await asyncio.to_thread(forget, self._logs, used)
 
     # --- news for the supervisor ---
 
@@ -224,13 +243,3 @@ class WorkerActor(xo.StatelessActor):
         usage = await asyncio.to_thread(self._inventory.usage)
         self._observed = {u: x.free_bytes for u, x in usage.items() if x.free_bytes is not None}
         return self._observed
-
-
-def _tail(path: Path, lines: int) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""

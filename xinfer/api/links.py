@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import Address, ModelUid, ReplicaId
@@ -188,6 +188,10 @@ class SupervisorControl:
         key = await self._supervisor.revoke_key(name)
         await catch_up(self._supervisor, self._routes, self._update)
         return key
+
+    async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
+        """What a replica's processes wrote."""
+        return await self._supervisor.written(model_uid, name, lines, after)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.metrics_core import Metric
 
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.keys import Key
@@ -162,6 +162,13 @@ class Control(Protocol):
 
         Raises:
             KeyNotFound, InvalidRequest.
+        """
+
+    async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
+        """What the processes of a replica (by number or id) wrote, the dead ones too: the last lines, or what follows (worker, position).
+
+        Raises:
+            ModelNotFound, ReplicaNotFound.
         """
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:

@@ -139,6 +139,7 @@ def _entry(uid: str, spec: ModelSpec, created_at: float, replica: int) -> ModelE
         model_format=spec.format,
         quantization=spec.quantization,
         dtype=spec.dtype.value,
+        packages=list(spec.packages),
         model_lang=list(spec.languages),
         model_description=spec.description,
         replica=replica,

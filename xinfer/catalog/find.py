@@ -101,6 +101,7 @@ def _resolve_family(query: ModelQuery, family: Family, engines: frozenset[str], 
         rerank=family.rerank,
         embedding=family.embedding,
         trust_remote_code=query.trust_remote_code,
+        packages=query.packages,
         languages=family.languages,
         description=family.description,
     )

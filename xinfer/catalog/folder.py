@@ -61,6 +61,7 @@ def resolve_folder(
         rerank=rerank,
         embedding=embedding,
         trust_remote_code=query.trust_remote_code,
+        packages=query.packages,
         languages=family.languages if family else (),
         description=family.description if family else "",
     )

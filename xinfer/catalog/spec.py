@@ -113,6 +113,7 @@ class ModelSpec(_Frozen):
         max_tokens: inputs are truncated to this.
         auto_dtypes: others that "auto" may choose instead of ``dtype``, best first; empty once a dtype is asked for or decided.
         sources: tried in order; the first that is cached or can be reached is used.
+        packages: requirements of its replicas beyond what their worker has (``catalog.packages``).
         languages: for people.
     """
 
@@ -130,6 +131,7 @@ class ModelSpec(_Frozen):
     rerank: RerankTraits | None = None
     embedding: EmbeddingTraits | None = None
     trust_remote_code: bool = False
+    packages: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     description: str = ""
 

@@ -16,6 +16,8 @@ from xinfer.errors import ModelNotFound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xinfer.schemas.models import LogsReply
+
 Row = dict[str, Any]
 SETTLE = 10.0
 """Seconds that the routes may lag behind a replica that is ready."""
@@ -81,6 +83,10 @@ class Server:
             with suppress(ModelNotFound):  # stopped since it was listed
                 found += [{"model_uid": model["id"], **replica} for replica in self.replicas(model["id"])]
         return found
+
+    def logs(self, uid: str, replica: str, lines: int, after: LogsReply | None = None) -> LogsReply:
+        """The last lines of a replica's stderr, or what was written ``after``."""
+        return self._client.logs(uid, replica, lines, after)
 
     def stop(self, uid: str) -> None:
         """Stop a model."""

@@ -67,6 +67,7 @@ def facts(model: dict[str, Any]) -> dict[str, str]:
         "engine": f"{model['model_engine']}, {model['dtype']}"
         + (f" ({model['dtype_why']})" if model.get("dtype_why") else "")
         + (f", {model['quantization']}" if model.get("quantization") not in ("", "none", None) else ""),
+        **({"packages": ", ".join(model["packages"])} if model.get("packages") else {}),
         "max tokens": str(model["max_tokens"]),
         **({"dimensions": str(model["dimensions"])} if model.get("dimensions") else {}),
         **({"languages": output.flat(model["model_lang"])} if model.get("model_lang") else {}),

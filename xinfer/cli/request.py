@@ -39,6 +39,9 @@ def launch_flags() -> Callable[[F], F]:
         ),
         click.option("--trust-remote-code", is_flag=True, default=None, help="Let the model's own code run on the workers."),
         click.option(
+            "--packages", "packages", multiple=True, metavar="REQUIREMENT", help="A package its replicas need, such as einops; repeatable."
+        ),
+        click.option(
             "--option", "options", multiple=True, callback=_options, metavar="KEY=VALUE", help="An option of the engine; repeatable."
         ),
         click.option(

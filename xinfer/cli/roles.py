@@ -89,4 +89,4 @@ def run(roles: Sequence[Role], log_level: str, greet: Callable[[Announced], None
         if not greeted and len(announced) == len(roles):
             greet(announced)
 
-    return asyncio.run(Launcher(roles, on_ready).run())
+    return asyncio.run(Launcher(roles, on_ready, alone=True).run())

@@ -19,6 +19,7 @@ from xinfer.schemas.models import (
     AddedReplica,
     AddReplicasReply,
     InstanceEntry,
+    LogsReply,
     ModelEntry,
     ModelList,
     MoveReply,
@@ -239,6 +240,13 @@ def _added(reply: Any) -> list[AddedReplica]:
 def remove_replica(model_uid: str, replica_id: int | str) -> Call[int]:
     """Remove one replica, by number or id; how many remain."""
     return Call("DELETE", _path(model_uid, "replicas", str(replica_id)), lambda r: int(r["remaining_replicas"]), repeatable=False)
+
+
+def logs(model_uid: str, replica_id: int | str, lines: int = 200, after: LogsReply | None = None) -> Call[LogsReply]:
+    """What the processes of a replica wrote last, by number or id, of dead ones too; or what they wrote ``after`` an earlier reply."""
+    path = _path(model_uid, "replicas", str(replica_id), "logs")
+    given = {"lines": str(lines)} if after is None else {"after": str(after.position), "worker_id": after.worker_id}
+    return Call("GET", path, _model_of(LogsReply), params=given)
 
 
 def scale(model_uid: str, replica: int) -> Call[ScaleReply]:

@@ -18,6 +18,7 @@ class Phase(StrEnum):
     """Where a replica is in its life; legal moves are a table in ``control.lifecycle``."""
 
     QUEUED = "queued"  # desired, no slot yet (or waiting for its worker)
+    INSTALLING = "installing_packages"  # its environment is built or found
     SPAWNING = "spawning"
     FETCHING = "fetching"
     LOADING = "loading"
@@ -30,7 +31,7 @@ class Phase(StrEnum):
     STOPPED = "stopped"
 
 
-STARTING = frozenset({Phase.SPAWNING, Phase.FETCHING, Phase.LOADING, Phase.WARMING})
+STARTING = frozenset({Phase.INSTALLING, Phase.SPAWNING, Phase.FETCHING, Phase.LOADING, Phase.WARMING})
 HOLDS_SLOT = STARTING | {Phase.READY, Phase.DRAINING, Phase.STOPPING}
 
 

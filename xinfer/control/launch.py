@@ -116,6 +116,7 @@ def _query(request: LaunchRequest) -> ModelQuery:
         dtype=request.dtype,
         hub=request.download_hub,
         trust_remote_code=request.trust_remote_code,
+        packages=tuple(request.packages or ()),
     )
 
 

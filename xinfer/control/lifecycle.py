@@ -8,7 +8,7 @@ from typing import Any
 
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import ReplicaId
-from xinfer.cluster.replica import Phase, Replica
+from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.errors import ReplicaNotFound
 
 _ENDED_BADLY = frozenset({Phase.QUEUED, Phase.BACKOFF, Phase.FAILED})
@@ -16,8 +16,10 @@ _UNWANTED = frozenset({Phase.STOPPING, Phase.STOPPED})
 
 TABLE: Mapping[Phase, frozenset[Phase]] = {
     # A queued one may also be found running: its worker came back, or the supervisor did.
-    Phase.QUEUED: frozenset({Phase.SPAWNING, Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY, Phase.FAILED, Phase.STOPPED}),
-    Phase.SPAWNING: frozenset({Phase.SPAWNING, Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY}) | _ENDED_BADLY | _UNWANTED,
+    Phase.QUEUED: STARTING | {Phase.READY, Phase.FAILED, Phase.STOPPED},
+    # A start is asked for as SPAWNING; a worker that has packages to install first says so.
+    Phase.SPAWNING: STARTING | {Phase.READY} | _ENDED_BADLY | _UNWANTED,
+    Phase.INSTALLING: STARTING | {Phase.READY} | _ENDED_BADLY | _UNWANTED,
     Phase.FETCHING: frozenset({Phase.FETCHING, Phase.LOADING, Phase.WARMING, Phase.READY}) | _ENDED_BADLY | _UNWANTED,
     Phase.LOADING: frozenset({Phase.LOADING, Phase.WARMING, Phase.READY}) | _ENDED_BADLY | _UNWANTED,
     Phase.WARMING: frozenset({Phase.WARMING, Phase.READY}) | _ENDED_BADLY | _UNWANTED,

@@ -75,7 +75,13 @@ def _hurry(draft: Draft, replica: Replica) -> None:
             draft.put(replace(replica, progress=replace(replica.progress, since=draft.now)))
             draft.effects.append(StopReplica(slot.worker_id, replica.id, replica.epoch))
         return
-    limit = {Phase.SPAWNING: timings.spawn, Phase.LOADING: timings.load, Phase.WARMING: timings.load}.get(replica.phase)
+    limits = {
+        Phase.INSTALLING: timings.install,
+        Phase.SPAWNING: timings.spawn,
+        Phase.LOADING: timings.load,
+        Phase.WARMING: timings.load,
+    }
+    limit = limits.get(replica.phase)
     if limit is not None and since > limit:
         draft.effects.append(StopReplica(slot.worker_id, replica.id, replica.epoch))
         crash(draft, replica, f"The replica was {replica.phase.value} for more than {limit:g} s.", "deadline_exceeded", "")

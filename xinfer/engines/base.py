@@ -147,6 +147,8 @@ class Engine(ABC):
     """Launch options that this engine declares, with their types."""
     division: ClassVar[Division | None] = None
     """How one replica may use several devices; None = it cannot."""
+    packages: ClassVar[tuple[str, ...]]
+    """What it imports, by import name."""
 
     @classmethod
     @abstractmethod

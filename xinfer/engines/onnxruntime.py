@@ -17,11 +17,12 @@ class OnnxRuntimeEngine(Engine):
     types: ClassVar[frozenset[ModelType]] = frozenset({ModelType.RERANK, ModelType.EMBEDDING})
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({Dtype.FLOAT32})
     base_bytes: ClassVar[int] = 150 << 20
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
 
     @classmethod
     def available(cls) -> bool:
         """onnxruntime and tokenizers are installed."""
-        return installed("onnxruntime", "tokenizers")
+        return installed(*cls.packages)
 
     def load(self, context: LoadContext) -> LoadedModel:
         """Load the graph; see the base class."""

@@ -82,6 +82,11 @@ def divisions() -> dict[str, Division]:
     return {name: division for name in _PLACES if (division := get(name).division) is not None}
 
 
+def packages(name: str) -> tuple[str, ...]:
+    """What the engine imports, by import name."""
+    return get(name).packages
+
+
 def declared_options(name: str) -> Mapping[str, type]:
     """Launch options that the engine takes, its own and those of serving, with their types."""
     return {**SERVING_OPTIONS, **get(name).options}

@@ -20,6 +20,7 @@ class SentenceTransformersEngine(Engine):
     dtypes: ClassVar[frozenset[Dtype]] = frozenset(Dtype)
     base_bytes: ClassVar[int] = 600 << 20
     division: ClassVar[Division | None] = Division.LAYERS
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "sentence_transformers")
     options: ClassVar[Mapping[str, type]] = {
         "tf32": bool,  # CUDA, float32: products rounded to 10 bits of mantissa, several times as fast
         "tune": bool,  # choose how to compute by measurement at load (the default)
@@ -28,7 +29,7 @@ class SentenceTransformersEngine(Engine):
     @classmethod
     def available(cls) -> bool:
         """torch, transformers and sentence-transformers are installed."""
-        return installed("torch", "transformers", "sentence_transformers")
+        return installed(*cls.packages)
 
     def load(self, context: LoadContext) -> LoadedModel:
         """Load weights onto the device; see the base class."""

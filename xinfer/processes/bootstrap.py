@@ -13,7 +13,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """SIGKILL when the spawning thread ends; the check closes the gap in which the parent may already have died."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -24,7 +24,7 @@ def _die_with_parent(parent: int) -> None:
 
 def _main() -> int:
     parent, header_fd, announce_fd = (int(argument) for argument in sys.argv[2:5])
-    _die_with_parent(parent)
+    die_with_parent(parent)
     os.set_inheritable(announce_fd, False)
 
     import faulthandler
@@ -35,7 +35,11 @@ def _main() -> int:
         header = json.load(file)
     for fd in header["pass_fds"]:
         os.set_inheritable(fd, False)
-    sys.path[:] = header["sys_path"]
+    if header["overlay"]:
+        # This interpreter's own packages come first; what else the parent sees comes after them.
+        sys.path += [entry for entry in header["sys_path"] if entry not in sys.path]
+    else:
+        sys.path[:] = header["sys_path"]
 
     from xinfer.processes import entry
 

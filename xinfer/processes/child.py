@@ -95,7 +95,8 @@ class Child:
         try:
             with self._log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(self._log_start, size - _TAIL_BYTES))
+                # A file that is shorter than it was has been cut since.
+                file.seek(max(self._log_start if self._log_start <= size else 0, size - _TAIL_BYTES))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xinfer.errors import DeadlineExceeded, LaunchFailed
+from xinfer.processes import orphans
 from xinfer.processes.child import Child
 from xinfer.processes.entry import CONFIG_EXIT
 from xinfer.processes.runtime import STOP_SIGNALS
@@ -22,6 +24,8 @@ BACKOFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before the first, second, … restart in a row."""
 HEALTHY = 60.0
 """Seconds of life after which earlier crashes are forgotten."""
+ORPHANS_EVERY = 5.0
+"""Seconds between two looks for processes whose parents died."""
 FIRST_TRIES = 3
 """Starts that a role is given before it has ever been ready."""
 
@@ -56,6 +60,7 @@ class Launcher:
         on_ready: called with (name, announcement) each time a role becomes ready.
         grace: seconds each role is given to stop.
         ready_timeout: seconds each start is given.
+        alone: this process has no children but the roles, so that whatever else comes to be its child is an orphan, and ended.
     """
 
     def __init__(
@@ -64,11 +69,13 @@ class Launcher:
         on_ready: Callable[[str, Mapping[str, Any]], None] | None = None,
         grace: float = 10.0,
         ready_timeout: float = 60.0,
+        alone: bool = False,
     ) -> None:
         self._roles = roles
         self._on_ready = on_ready
         self._grace = grace
         self._ready_timeout = ready_timeout
+        self._alone = alone
         self._announced: dict[str, Mapping[str, Any]] = {}
         self._children: dict[str, Child] = {}
         self._stop = asyncio.Event()
@@ -93,16 +100,25 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.request_stop)
+        sweeping: asyncio.Task[None] | None = None
+        if self._alone:
+            orphans.adopt()
+            loop.add_signal_handler(signal.SIGCHLD, self._end_orphans)
+            sweeping = asyncio.create_task(self._sweep(), name="orphans")
         keepers: list[asyncio.Task[None]] = []
         stopping = asyncio.create_task(self._stop.wait())
         try:
             failure = await self._run(keepers, stopping)
         finally:
             stopping.cancel()
+            if sweeping is not None:
+                sweeping.cancel()
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
             await self._stop_all()
+            if sweeping is not None:
+                self._end_orphans()
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
         if failure is None:
@@ -159,6 +175,15 @@ class Launcher:
             pause = backoff(crashes)
             logger.warning("%s; starting it again in %g s", reason, pause)
             await asyncio.sleep(pause)
+
+    async def _sweep(self) -> None:
+        """The end of a role is told by a signal; that of a replica, which is a role's child, is not."""
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY)
+            self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        orphans.end({child.pid for child in self._children.values()})
 
     async def _stop_all(self) -> None:
         aborting = asyncio.create_task(self._abort.wait())

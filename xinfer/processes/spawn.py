@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from xinfer.processes.child import Child
+from xinfer.processes.logfile import LogFile
 
+MARK = "XINFER_MARK"
+"""Variable with a value of its own in each process that is spawned, which all below it inherit (``orphans``)."""
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 
@@ -35,6 +38,7 @@ class ProcessSpec:
         stderr: file that stderr and stdout are appended to; None = this process's stderr.
         pass_fds: descriptors to inherit, under the same numbers; the child's own children do not get them.
         needs_torch: whether the target may call ``allow_torch``.
+        python: interpreter of an overlay environment (``environments``); None = this process's own, with the same path.
     """
 
     target: str
@@ -45,6 +49,7 @@ class ProcessSpec:
     stderr: Path | None = None
     pass_fds: tuple[int, ...] = ()
     needs_torch: bool = False
+    python: Path | None = None
 
 
 def spawn(spec: ProcessSpec) -> Child:
@@ -56,7 +61,8 @@ def spawn(spec: ProcessSpec) -> Child:
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn() belongs in the main thread: children die with the thread that spawned them.")
-    env = {key: value for key, value in {**os.environ, **spec.env}.items() if value is not None}
+    outer = {} if spec.python is None else {"PYTHONPATH": None}  # the overlay comes before what it names
+    env = {key: value for key, value in {**os.environ, **spec.env, **outer, MARK: os.urandom(8).hex()}.items() if value is not None}
     header = {
         "name": spec.name,
         "target": spec.target,
@@ -64,18 +70,19 @@ def spawn(spec: ProcessSpec) -> Child:
         "cores": list(spec.cores),
         "pass_fds": list(spec.pass_fds),
         "needs_torch": spec.needs_torch,
+        "overlay": spec.python is not None,
         "sys_path": [os.path.abspath(entry) for entry in sys.path],
     }
     # A memory file, not a pipe: of any size, and nobody waits for the other to read.
     header_fd = os.memfd_create("header")
     announce_read, announce_write = os.pipe()
-    stderr_fd, log_start = _open_log(spec.stderr)
+    stderr_fd, log_start = (2, 0) if spec.stderr is None else LogFile(spec.stderr).open()
     try:
         with open(os.dup(header_fd), "wb") as file:
             file.write(json.dumps(header).encode())
         os.lseek(header_fd, 0, os.SEEK_SET)
         process = subprocess.Popen(
-            [sys.executable, "-P", str(_BOOTSTRAP), spec.name, str(os.getpid()), str(header_fd), str(announce_write)],
+            [str(spec.python or sys.executable), "-P", str(_BOOTSTRAP), spec.name, str(os.getpid()), str(header_fd), str(announce_write)],
             stdin=subprocess.DEVNULL,
             stdout=stderr_fd,
             stderr=stderr_fd,
@@ -93,12 +100,3 @@ def spawn(spec: ProcessSpec) -> Child:
         if spec.stderr is not None:
             os.close(stderr_fd)
     return Child(spec.name, process, announce_read, spec.stderr, log_start)
-
-
-def _open_log(path: Path | None) -> tuple[int, int]:
-    """The descriptor for stderr, and where in the file this child's lines begin."""
-    if path is None:
-        return 2, 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    return fd, os.fstat(fd).st_size

@@ -81,6 +81,8 @@ class LaunchRequest(Placement):
     min_replica: int | None = None
     max_replica: int | None = None
     trust_remote_code: bool = False
+    packages: list[str] | None = None
+    """Requirements (``transformers==4.57.*``) that this model's replicas see before what their worker has installed."""
     memory: str | int | None = None
     """Bytes (or "2GiB") to reserve per replica and device instead of the estimate."""
     options: dict[str, Any] = Field(default_factory=dict)

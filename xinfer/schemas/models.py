@@ -25,6 +25,7 @@ class ModelEntry(Reply):
         replica: how many were asked for; ``ready_replicas`` take work.
         status: CREATING, READY, UPDATING (some replicas are not ready), TERMINATING or ERROR.
         dtype: "auto" until the first replica has chosen; ``dtype_why`` says how it was chosen, "" if it was asked for.
+        packages: requirements that its replicas see beside what their workers have.
         accelerators: device indices of all replicas, as strings.
         dimensions: length of an embedding vector, 0 where it is not known.
     """
@@ -42,6 +43,7 @@ class ModelEntry(Reply):
     quantization: str
     dtype: str
     dtype_why: str = ""
+    packages: list[str] = Field(default_factory=list)
     model_lang: list[str] = Field(default_factory=list)
     model_description: str = ""
     replica: int
@@ -195,6 +197,20 @@ class RemoveReplicaReply(Reply):
     """DELETE /v1/models/{uid}/replicas/{id}."""
 
     remaining_replicas: int
+
+
+class LogsReply(Reply):
+    """GET /v1/models/{uid}/replicas/{id}/logs: a part of its stderr, of earlier lives too.
+
+    Attributes:
+        worker_id: where that was written; "" for what the supervisor kept of a replica whose worker cannot be asked.
+        position: in bytes; ``after`` of a request for what is written next, together with ``worker_id``.
+    """
+
+    replica_model_uid: str
+    worker_id: str
+    position: int
+    text: str
 
 
 class ScaleRequest(Strict):

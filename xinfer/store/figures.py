@@ -78,16 +78,19 @@ class Figures:
 
 
 def model_key(spec: ModelSpec) -> str:
-    """Model, variant, engine, maximum length and source: all but the dtype and what follows from it."""
+    """Model, variant, engine, maximum length, source and packages: all but the dtype and what follows from it."""
     source = spec.sources[0].model_dump_json()
-    return "|".join((spec.name, spec.engine, spec.format, spec.quantization, str(spec.max_tokens), source))
+    return "|".join((spec.name, spec.engine, spec.format, spec.quantization, str(spec.max_tokens), source, *spec.packages))
 
 
 def spec_key(spec: ModelSpec) -> str:
-    """What decides a replica's memory: model, variant, engine, dtype, maximum length and size of the weights."""
+    """What decides a replica's memory: model, variant, engine, dtype, maximum length, size of the weights, packages."""
     source = spec.sources[0].model_dump_json()
     return "|".join(
-        (spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value, str(spec.max_tokens), str(spec.weight_bytes), source)
+        (
+            *(spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value),
+            *(str(spec.max_tokens), str(spec.weight_bytes), source, *spec.packages),
+        )
     )
 
 

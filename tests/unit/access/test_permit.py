@@ -50,6 +50,9 @@ def test_no_grants_make_an_admin(caller: Caller) -> None:
     with pytest.raises(Forbidden, match="trust_remote_code must be false") as error:
         permit.demand_launch(caller, "ce", remote_code=True)
     assert error.value.param == "trust_remote_code"
+    with pytest.raises(Forbidden, match="packages must be left out") as error:
+        permit.demand_launch(caller, "ce", remote_code=False, packages=True)
+    assert error.value.param == "packages"
 
 
 @given(GRANTS)
@@ -61,7 +64,7 @@ def test_grants_as_they_are_written_read_the_same(grants: tuple[Grant, ...]) -> 
 def test_admins_and_everyone_on_a_server_without_keys_may_do_all(caller: Caller) -> None:
     for action in Action:
         permit.demand(caller, action, "ce")
-    permit.demand_launch(caller, None, remote_code=True)
+    permit.demand_launch(caller, None, remote_code=True, packages=True)
     permit.demand_view(caller)
     permit.demand_admin(caller, "drain workers")
 

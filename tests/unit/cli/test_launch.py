@@ -262,3 +262,11 @@ def test_a_launch_that_is_over_has_routes(cluster: FakeServer) -> None:
     assert run("launch", "-n", "m", "--json").exit_code == 0
     asked = [request.url.path for request in cluster.requests]
     assert asked.index("/v1/models/rr/ready") == asked.index("/v1/models/rr/progress") + 1
+
+
+def test_packages_are_repeated_and_become_a_list(server: FakeServer) -> None:
+    server.on("POST", "/v1/models", {"model_uid": "rr"})
+    server.on("GET", "/v1/models/rr/replicas", [])
+    done = run("launch", "-n", "rr", "--packages", "einops", "--packages", "transformers==4.57.*", "--no-wait")
+    assert done.exit_code == 0, done.output
+    assert server.sent("POST", "/v1/models") == {"model_name": "rr", "packages": ["einops", "transformers==4.57.*"]}

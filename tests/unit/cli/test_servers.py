@@ -225,7 +225,8 @@ def test_run_greets_once_when_the_last_role_is_ready(monkeypatch: pytest.MonkeyP
     greeted: list[Announced] = []
 
     class Instead:
-        def __init__(self, every: Sequence[Role], on_ready: Any) -> None:
+        def __init__(self, every: Sequence[Role], on_ready: Any, *, alone: bool) -> None:
+            assert alone
             self.on_ready = on_ready
 
         async def run(self) -> int:

@@ -44,7 +44,7 @@ def test_replicas_that_are_not_ready_take_no_work() -> None:
     phases = [p for p in Phase if p is not Phase.READY]
     shown = routes([worker("a")], [replica("m", i, slot("a", 0), phase=p) for i, p in enumerate(phases)])
     assert shown.replicas == ()
-    assert shown.starting == 6  # queued, spawning, fetching, loading, warming up, back-off
+    assert shown.starting == 7  # queued, installing, spawning, fetching, loading, warming up, back-off
     assert not shown.was_ready
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from xinfer.errors import ConfigError, SourceError
 from xinfer.processes.entry import Announce
+from xinfer.processes.launcher import Launcher, Role
 from xinfer.processes.runtime import run
 from xinfer.processes.spawn import ProcessSpec, spawn
 from xinfer.processes.torch_gate import allow_torch
@@ -93,9 +94,18 @@ def stubborn(payload: Payload, announce: Announce) -> None:
 
 
 def with_child(payload: Payload, announce: Announce) -> None:
-    """A grandchild that knows of no parent-death signal, in this process's group."""
+    """A grandchild that knows of no parent-death signal, in this process's group; if asked, another in no group of ours, and a daemon."""
     grandchild = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
-    announce({"grandchild": grandchild.pid})
+    facts = {"grandchild": grandchild.pid}
+    if payload.get("strays"):
+        facts["stray"] = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, start_new_session=True).pid
+        said = subprocess.run(["sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True)
+        facts["daemon"] = int(said.stdout)
+    if payload.get("unseen"):
+        grandchild.kill()
+        grandchild.wait()
+        os.kill(facts["daemon"], signal.SIGKILL)
+    announce(facts)
     signal.pause()
 
 
@@ -162,5 +172,38 @@ def ask_pool(payload: Payload, announce: Announce) -> int:
     async def main(stop: asyncio.Event) -> None:
         ref = await xo.actor_ref(address=payload["address"], uid="echo")
         announce({"echo": await ref.echo("across")})
+
+    return run(main)
+
+
+def mark(payload: Payload, announce: Announce) -> None:
+    """Which ``annotated_types`` this process sees."""
+    import annotated_types
+
+    if "also" in payload:
+        __import__(payload["also"])
+    announce({"mark": getattr(annotated_types, "MARK", "base")})
+
+
+def launching(payload: Payload, announce: Announce) -> int:
+    """A launcher of its own with one role."""
+    said: list[Any] = []
+
+    def on_ready(name: str, facts: Any) -> None:
+        if not said:
+            announce(dict(facts))
+        said.append(name)
+
+    role = Role("role", lambda _: ProcessSpec("tests.unit.processes.targets:over_a_replica", payload, "role"))
+    return asyncio.run(Launcher([role], on_ready, alone=True).run())
+
+
+def over_a_replica(payload: Payload, announce: Announce) -> int:
+    """As a worker is over a replica whose engine has a child."""
+
+    async def main(stop: asyncio.Event) -> None:
+        below = spawn(ProcessSpec("tests.unit.processes.targets:with_child", {"strays": True, **payload}, "below"))
+        announce({"role": os.getpid(), "below": below.pid, **await below.ready(30)})
+        await stop.wait()
 
     return run(main)

@@ -24,6 +24,7 @@ from xinfer.schemas.models import (
     AddReplicasRequest,
     InstanceEntry,
     LaunchReply,
+    LogsReply,
     ModelEntry,
     ModelList,
     MoveReply,
@@ -37,6 +38,13 @@ from xinfer.schemas.models import (
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=ERRORS)
 
+Lines = Annotated[int, Query(ge=1, le=5_000, description="Last lines, at most.")]
+After = Annotated[
+    int | None, Query(ge=0, le=2**62, description="`position` of an earlier reply: what was written since, not the last lines.")
+]
+Earlier = Annotated[
+    str, Query(max_length=200, description="`worker_id` of that reply; a replica that has moved is read from its beginning.")
+]
 Seconds = Annotated[float | None, Query(gt=0, le=86_400, description="Seconds to wait at most.")]
 
 
@@ -45,7 +53,7 @@ async def launch(request: Request, wait_ready: bool = True, timeout: Seconds = N
     """Answers once every replica is ready, or at once with ``wait_ready=false``. Hanging up never cancels a launch."""
     it, who = service(request), caller(request)
     asked = launch_request(await read_json(request))
-    permit.demand_launch(who, asked.model_uid, remote_code=asked.trust_remote_code)
+    permit.demand_launch(who, asked.model_uid, remote_code=asked.trust_remote_code, packages=bool(asked.packages))
     uid = await it.control.launch(asked, confined=not who.free)
     if wait_ready:
         await _wait_ready(request, uid, timeout or it.timings.load)
@@ -117,6 +125,17 @@ async def move_replica(request: Request, model_uid: str, replica_id: str) -> Res
     found = present.replica_of(await control.snapshot(), model_uid, replica_id)
     new = await control.move(ModelUid(model_uid), found.id, placement(await read_json(request)))
     return json_reply(present.moved(await control.snapshot(), found.id, new))
+
+
+@router.get("/{model_uid:path}/replicas/{replica_id}/logs", response_model=LogsReply, summary="What a replica's processes wrote last")
+async def logs(
+    request: Request, model_uid: str, replica_id: str, lines: Lines = 200, after: After = None, worker_id: Earlier = ""
+) -> Response:
+    """Its stderr on the worker where it is or was last, of dead processes and stopped models too; at most 64 KiB at once. Takes `read`."""
+    permit.demand(caller(request), Action.READ, model_uid)
+    earlier = None if after is None else (worker_id, after)
+    found = await service(request).control.written(ModelUid(model_uid), replica_id, lines, earlier)
+    return json_reply({"replica_model_uid": found.replica_id, "worker_id": found.worker_id, "position": found.position, "text": found.text})
 
 
 @router.post("/{model_uid:path}/scale", response_model=ScaleReply, openapi_extra=body_of(ScaleRequest), summary="Change the replica count")

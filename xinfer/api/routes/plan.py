@@ -19,5 +19,5 @@ router = APIRouter(tags=["models"], responses=ERRORS)
 async def plan(request: Request) -> Response:
     """Decided by the same function as launches; changes nothing. A plan that does not fit is an answer, not an error."""
     who, asked = caller(request), launch_request(await read_json(request))
-    permit.demand_launch(who, asked.model_uid, remote_code=asked.trust_remote_code)
+    permit.demand_launch(who, asked.model_uid, remote_code=asked.trust_remote_code, packages=bool(asked.packages))
     return json_reply(await service(request).control.plan(asked, confined=not who.free))
