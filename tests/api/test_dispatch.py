@@ -107,7 +107,7 @@ async def test_unknown_loading_failed_and_not_yet_polled(dispatcher: Dispatcher)
     with pytest.raises(Unavailable, match="routes"):
         await dispatcher.run(M, docs(1))
     dispatcher.update_routes(table(starting=1, was_ready=False))
-    with pytest.raises(ModelNotFound, match="running: m"):
+    with pytest.raises(ModelNotFound, match="'other' is not running"):
         await dispatcher.run(ModelUid("other"), docs(1))
     with pytest.raises(ModelLoading) as loading:
         await dispatcher.run(M, docs(1))

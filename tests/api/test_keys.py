@@ -119,8 +119,13 @@ async def test_models_of_others_are_not_shown(guarded: Guarded) -> None:
         assert {entry["model_uid"] for entry in (await guarded.ask(who, "GET", "/v1/models/instances")).json()} == seen
         for path in ("", "/replicas", "/progress", "/ready"):
             assert await guarded.status(who, "GET", f"/v1/models/emb{path}") == (200 if "emb" in seen else 404), (who, path)
-    unknown = await guarded.ask("ce", "GET", "/v1/models/emb")
-    assert "plain" not in unknown.text
+    for who, method, path in (
+        ("ce", "GET", "/v1/models/emb"),
+        ("launcher", "POST", "/v1/models/new/replicas/0/move"),
+        ("launcher", "POST", "/v1/models/new/scale"),
+    ):
+        unknown = await guarded.ask(who, method, path, json={"replica": 1} if path.endswith("scale") else {})
+        assert (unknown.status_code, "plain" in unknown.text) == (404, False), path
 
 
 async def test_nor_where_the_supervisor_is_away(guarded: Guarded) -> None:

@@ -126,7 +126,7 @@ class Others:
     async def why(self, request_id: str) -> Mapping[str, Any] | None:
         return {"request_id": request_id} if request_id == "elsewhere" else None
 
-    async def abort(self, request_id: str) -> int:
+    async def abort(self, request_id: str, owner: str | None = None) -> int:
         return 0
 
 

@@ -36,6 +36,8 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("POST", "/v1/models/{model_uid:path}/replicas", "", {"replica": 1}, {"launcher"}),
     ("POST", "/v1/models/{model_uid:path}/scale", "", {"replica": 3}, {"launcher"}),
     ("POST", "/v1/models/{model_uid:path}/replicas/{replica_id}/move", "", {}, {"launcher"}),
+    # So do their logs: a library may print anything, and who only reads may be a scraper.
+    ("GET", "/v1/models/{model_uid:path}/replicas/{replica_id}/logs", "", None, {"launcher"}),
     # Whatever only ends them takes `stop`.
     ("DELETE", "/v1/models/{model_uid:path}/replicas/{replica_id}", "", None, {"stopper"}),
     ("POST", "/v1/models/{model_uid:path}/cancel", "", {}, {"stopper"}),
@@ -49,8 +51,6 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("GET", "/v1/supervisor", "", None, {"reader"}),
     ("GET", "/status", "", None, {"reader"}),
     ("GET", "/metrics", "", None, {"reader"}),
-    # What replicas wrote, in which a library may print anything, takes `read` of that model.
-    ("GET", "/v1/models/{model_uid:path}/replicas/{replica_id}/logs", "", None, {"reader"}),
     # What touches models of everybody, runs code, or makes keys is for admins.
     ("POST", "/v1/models", "", {**LAUNCH, "trust_remote_code": True}, set()),
     ("POST", "/v1/plan", "", {**LAUNCH, "trust_remote_code": True}, set()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.api.event_replicas import FakeReplicas, M, docs, route, table
-from xinfer.actors.refs import SupervisorRef
+from xinfer.actors.refs import ApiRef, SupervisorRef
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.siblings import ApiSiblings
 from xinfer.cluster.ids import Address
@@ -52,3 +52,21 @@ async def test_a_dispatcher_left_alone_uses_the_whole_window() -> None:
         call.ok()
     await running
     await dispatcher.close()
+
+
+async def test_an_abort_is_for_the_same_key_in_every_process() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Process(ApiRef):
+        async def abort(self, request_id: str, owner: str | None = None) -> int:
+            asked.append((request_id, owner))
+            return 1
+
+    class Two(ApiSiblings):
+        async def _refs(self) -> list[ApiRef]:
+            return [Process(Address("127.0.0.1:1")), Process(Address("127.0.0.1:2"))]
+
+    siblings = Two(Supervisor(), Address("127.0.0.1:0"))
+    assert await siblings.abort("mine", "key") == 2
+    assert await siblings.abort("mine") == 2
+    assert asked == [("mine", "key")] * 2 + [("mine", None)] * 2

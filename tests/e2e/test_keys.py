@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,29 @@ def test_launch_and_stop_by_uid_within_the_model_roots(guarded: Guarded, reranke
         with pytest.raises(Forbidden, match="may not stop ce"):
             client.stop("ce")
         client.stop("own")
+        with pytest.raises(ModelNotFound) as gone:
+            client.stop("own")
+        assert "ce" not in str(gone.value).split(), "models of others are not named"
+
+
+def test_a_replicas_log_is_for_those_who_manage_it_and_tells_no_secret(guarded: Guarded) -> None:
+    (file,) = (guarded.cluster.home / "logs").rglob("ce-0.stderr")
+    size = file.stat().st_size
+    with file.open("a") as log:
+        log.write(f"a library prints {guarded.root} and {TOKEN} and {HUB_TOKEN} here\n")
+    for who, allow in (("watcher", "read"), ("other", "launch:emb"), ("client", "infer,stop")):
+        with guarded.sdk(fresh(guarded, who, "--allow", allow)) as client, pytest.raises(Forbidden, match="may not launch or change ce"):
+            client.logs("ce", 0)
+    for key in (fresh(guarded, "manager", "--allow", "launch:ce"), guarded.root):
+        with guarded.sdk(key) as client:
+            assert "a library prints *** and *** and *** here" in client.logs("ce", 0).text
+    os.truncate(file, size)  # a later test looks whether any of our own lines tells one
+
+
+def test_no_process_shows_a_secret_in_its_arguments(guarded: Guarded) -> None:
+    shown = " ".join(word for process in guarded.cluster.commands[0].tree() for word in process.cmdline())
+    assert "xinfer" in shown
+    assert not any(word in shown for word in (guarded.root, guarded.emb, TOKEN, HUB_TOKEN))
 
 
 def test_the_command_line_takes_a_key_and_says_what_is_missing(guarded: Guarded) -> None:

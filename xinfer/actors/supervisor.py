@@ -306,8 +306,7 @@ class SupervisorActor(xo.StatelessActor):
     def _deployment(self, model_uid: ModelUid) -> Deployment:
         deployment = self._snapshot.deployments.get(model_uid)
         if deployment is None:
-            known = ", ".join(sorted(self._snapshot.deployments)) or "none"
-            raise ModelNotFound(f"No model {model_uid} is running; running: {known}.", param="model_uid")
+            raise ModelNotFound(f"No model {model_uid!r} is running.", param="model_uid")  # others are not everybody's to know
         return deployment
 
     async def drain(self, name: str, undo: bool | None) -> Drained:

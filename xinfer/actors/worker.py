@@ -28,6 +28,7 @@ from xinfer.control.events import Event, ReplicaEnded
 from xinfer.devices.base import Inventory
 from xinfer.errors import SlotTaken, StaleEpoch, SupervisorUnreachable, XinferError
 from xinfer.processes.logfile import LogFile, forget
+from xinfer.processes.redact import redacted
 from xinfer.settings import WorkerSettings
 from xinfer.sources import inspect as model_files
 from xinfer.sources.fetch import cached_keys
@@ -171,7 +172,7 @@ class WorkerActor(xo.StatelessActor):
         if log_file.path.parent != self._logs:  # the name of a replica that is gone comes from whoever asks
             return Written(replica_id, self._me.id, 0, "")
         found = await (asyncio.to_thread(log_file.tail, lines) if after is None else asyncio.to_thread(log_file.after, after))
-        return Written(replica_id, self._me.id, found.position, found.text)
+        return Written(replica_id, self._me.id, found.position, redacted(found.text))
 
     async def _keep_logs_short(self) -> None:
         while True:

@@ -182,8 +182,7 @@ class Dispatcher:
             raise Unavailable("this API process does not know the routes yet; ask again", retry_after=1.0)
         model = self._models.get(uid)
         if model is None or uid not in self._table.models:
-            running = ", ".join(sorted(self._table.models)) or "none"
-            raise ModelNotFound(f"model {uid!r} is not running; running: {running}", param="model")
+            raise ModelNotFound(f"model {uid!r} is not running", param="model")
         return model
 
     # --- the pump --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from xinfer.errors import DeadlineExceeded, LaunchFailed
+from xinfer.processes.redact import redacted
 
 _TAIL_BYTES = 16 * 1024
 _POLL = 0.05
@@ -100,7 +101,7 @@ class Child:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return redacted("\n".join(text.splitlines()[-lines:]))
 
     def _failure(self, code: int, message: dict[str, Any]) -> LaunchFailed:
         tail = self.stderr_tail()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 
@@ -10,6 +11,7 @@ _SHAPES = (
     r"xhost-\d+-[0-9a-f]{64}",  # proofs of the cluster token
     r"hf_[A-Za-z0-9]{16,}",
     r"(?i:(?<=bearer )[^\s'\",]{8,})",
+    r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)",  # user and password of an index, a mirror or a proxy
 )
 _NAMES = re.compile(r"(?:TOKEN|KEY|SECRET|PASSWORD)$")
 _SHORTEST = 8
@@ -26,3 +28,8 @@ def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
     own = sorted({v for k, v in env.items() if _NAMES.search(k) and len(v) >= _SHORTEST}, key=len, reverse=True)
     secrets = re.compile("|".join([*map(re.escape, own), *_SHAPES]))
     return lambda text: secrets.sub(HIDDEN, text)
+
+
+def redacted(text: str) -> str:
+    """What libraries and child processes wrote, without the secrets that this process has too."""
+    return redactor(os.environ)(text)

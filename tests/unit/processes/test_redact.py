@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from xinfer.access import secret
 from xinfer.processes import logs
-from xinfer.processes.redact import HIDDEN, redactor
+from xinfer.processes.child import Child
+from xinfer.processes.redact import HIDDEN, redacted, redactor
 
 KEY = secret.make(bytes(range(200, 236)))[1]
 PROOF = secret.proof("a cluster token, long enough", 1e9)
@@ -29,6 +34,16 @@ def test_secrets_are_hidden_wherever_they_stand(word: str) -> None:
     for text in (word, f"key={word}", f'"{word}"', f"https://user:{word}@host/x", f"Authorization: Bearer {word}", f"a\n{word}\nb {word}"):
         assert word not in hide(text)
         assert HIDDEN in hide(text)
+
+
+def test_what_others_wrote_is_read_without_our_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "of-this-very-process")
+    text = f"Looking in indexes: https://me:pass@host/simple\n{KEY} of-this-very-process http://host:80/a@b"
+    assert redacted(text) == f"Looking in indexes: https://{HIDDEN}@host/simple\n{HIDDEN} {HIDDEN} http://host:80/a@b"
+    (tmp_path / "log").write_text(text)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        child = Child("it", process, os.open(os.devnull, os.O_RDONLY), tmp_path / "log", 0)
+        assert child.stderr_tail() == redacted(text)
 
 
 def test_a_bearer_of_any_shape_is_hidden_and_all_else_stays() -> None:

@@ -111,7 +111,7 @@ async def remove_replica(request: Request, model_uid: str, replica_id: str) -> R
     """By number or by full id."""
     permit.demand(caller(request), Action.STOP, model_uid)
     control = service(request).control
-    found = present.replica_of(await control.snapshot(), model_uid, replica_id)
+    found = present.replica_of(await _seen(request), model_uid, replica_id)
     return json_reply({"remaining_replicas": await control.remove_replica(ModelUid(model_uid), found.id)})
 
 
@@ -122,7 +122,7 @@ async def move_replica(request: Request, model_uid: str, replica_id: str) -> Res
     """Another is started where the body says, or anywhere else; once it is ready the old one is drained. No request fails."""
     permit.demand(caller(request), Action.LAUNCH, model_uid)
     control = service(request).control
-    found = present.replica_of(await control.snapshot(), model_uid, replica_id)
+    found = present.replica_of(await _seen(request), model_uid, replica_id)
     new = await control.move(ModelUid(model_uid), found.id, placement(await read_json(request)))
     return json_reply(present.moved(await control.snapshot(), found.id, new))
 
@@ -131,8 +131,8 @@ async def move_replica(request: Request, model_uid: str, replica_id: str) -> Res
 async def logs(
     request: Request, model_uid: str, replica_id: str, lines: Lines = 200, after: After = None, worker_id: Earlier = ""
 ) -> Response:
-    """Its stderr on the worker where it is or was last, of dead processes and stopped models too; at most 64 KiB at once. Takes `read`."""
-    permit.demand(caller(request), Action.READ, model_uid)
+    """Its stderr on the worker where it is or was last, of dead processes and stopped models too; at most 64 KiB. Takes `launch`."""
+    permit.demand(caller(request), Action.LAUNCH, model_uid)
     earlier = None if after is None else (worker_id, after)
     found = await service(request).control.written(ModelUid(model_uid), replica_id, lines, earlier)
     return json_reply({"replica_model_uid": found.replica_id, "worker_id": found.worker_id, "position": found.position, "text": found.text})
