@@ -252,6 +252,13 @@ class SourceError(LaunchFailed):
     code = "source_error"
 
 
+class UpgradeRefused(XinferError):
+    """The code on a worker's host does not start; the worker goes on with what it runs."""
+
+    code = "upgrade_refused"
+    http_status = 409
+
+
 class StoreError(XinferError):
     """Desired state could not be read or written; nothing was changed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import xoscar as xo
 
+from xinfer import settings as config
 from xinfer.actors.messages import SUPERVISOR_UID, WORKER_UID
 from xinfer.actors.pool import open_pool
 from xinfer.actors.refs import SupervisorRef
 from xinfer.actors.supervisor import SupervisorActor
 from xinfer.actors.survey import Survey
+from xinfer.actors.upgrading import Upgrade
 from xinfer.actors.worker import WorkerActor
 from xinfer.catalog.families import load_builtin
 from xinfer.cluster.device import Device
@@ -65,6 +67,13 @@ class Stage:
     supervisor: SupervisorRef
     inventory: Misled
     worker: Any
+    upgrade: Upgrade
+    make_worker: Callable[[], Awaitable[Any]]
+
+    async def renew_worker(self) -> None:
+        """Another WorkerActor in the place of this one, which has let go of everything."""
+        self.worker = await self.make_worker()
+        self.upgrade.actors = [self.worker]
 
     async def worker_address(self) -> str:
         (worker,) = (await self.snapshot()).workers.values()
@@ -93,13 +102,23 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     settings = WorkerSettings(home=home, control_address=control_address, simulate_gpus=SimulatedGpus(2, 8 << 30), timings=QUICK)
     worker_id = WorkerId("worker-under-test")
     inventory = Misled(open_inventory(settings, worker_id, {}), {})
-    worker_pool, worker_address = await open_pool("127.0.0.1", None)
-    me = Worker(worker_id, worker_address, Epoch(0), inventory.devices, registry.available())
-    worker = await xo.create_actor(WorkerActor, me, settings, inventory, TOKEN, address=worker_address, uid=WORKER_UID)
-    await worker.begin()
-    await worker.joined()
-    yield Stage(SupervisorRef(control_address), inventory, worker)
-    await worker.close()
+    upgrade = Upgrade({"settings": config.dump(settings)}, settings)
+    pools: list[Any] = []
+
+    async def make_worker() -> Any:
+        """In a pool of its own: within one process a reference is the very actor that it was made for."""
+        pool, address = await open_pool("127.0.0.1", None)
+        pools.append(pool)
+        me = Worker(worker_id, address, Epoch(0), inventory.devices, registry.available())
+        return await xo.create_actor(WorkerActor, me, settings, inventory, TOKEN, -1, upgrade.begin, address=address, uid=WORKER_UID)
+
+    stage = Stage(SupervisorRef(control_address), inventory, await make_worker(), upgrade, make_worker)
+    upgrade.actors = [stage.worker]
+    await stage.worker.begin()
+    await stage.worker.joined()
+    yield stage
+    await stage.worker.close()
     await actor.close()
-    await worker_pool.stop()
+    for pool in pools:
+        await pool.stop()
     await control_pool.stop()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.support.nouns import deployment, replica, slot, snapshot, worker
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
@@ -262,6 +262,12 @@ class FakeControl:
             raise unknown(self.state, model_uid, name)
         text = f"{after} is followed\n" if after else "".join(f"{place.id} wrote {n}\n" for n in range(min(lines, 3)))
         return Written(place.id, "worker-a", 7, text)
+
+    async def upgrade(self, worker: str) -> Upgraded:
+        """Of the only worker."""
+        self._up()
+        only = next(iter(self.state.workers.values()))
+        return Upgraded(only.id, only.address, "1.2.3", "1.2.4", (ReplicaId("ce-0"),))
 
     async def drain(self, worker: str, undo: bool | None) -> Drained:
         """Of the only worker: one replica leaves, one stays."""

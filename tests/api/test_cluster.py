@@ -179,3 +179,13 @@ async def test_rebalancing_and_only_looking(api: Api) -> None:
     misspelt = await api.http.post("/v1/cluster/rebalance", json={"dryrun": True})
     assert (misspelt.status_code, misspelt.json()["error"]["param"]) == (400, "dryrun")
     assert len(api.control.rebalanced) == 2
+
+
+async def test_an_upgrade_says_what_ran_and_what_runs(api: Api) -> None:
+    reply = await api.http.post("/v1/workers/10.0.0.1/upgrade")
+    assert (reply.status_code, reply.json()["version_before"], reply.json()["version"], reply.json()["kept"]) == (
+        200,
+        "1.2.3",
+        "1.2.4",
+        ["ce-0"],
+    )

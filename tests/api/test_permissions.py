@@ -57,6 +57,7 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("POST", "/v1/models", "", {**LAUNCH, "packages": ["einops"]}, set()),
     ("POST", "/v1/plan", "", {**LAUNCH, "packages": ["einops"]}, set()),
     ("POST", "/v1/workers/{worker}/drain", "", {"undo": False}, set()),
+    ("POST", "/v1/workers/{worker}/upgrade", "", None, set()),
     ("POST", "/v1/cluster/rebalance", "", {"dry_run": True}, set()),
     ("POST", "/v1/cluster/rebalance", "", {}, set()),
     ("GET", "/v1/keys", "", None, set()),

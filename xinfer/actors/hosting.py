@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from xinfer.actors import replica_main
+from xinfer.actors.handover import HeldReplica
 from xinfer.actors.messages import Loaded, LoadProgress, replica_uid
 from xinfer.actors.refs import ReplicaRef
 from xinfer.cluster.device import Device, DeviceReport
@@ -30,7 +31,6 @@ from xinfer.settings import WorkerSettings
 log = structlog.get_logger(__name__)
 
 PROGRESS_EVERY = 0.25
-REPLICA_TARGET = "xinfer.actors.replica_main:main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,52 @@ class Hosted:
     task: asyncio.Task[None] | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     drain_seconds: float = 0.0
+    _ending: bool = False
+
+    @classmethod
+    def taken_back(cls, host: Host, held: HeldReplica) -> Hosted:
+        """Go on with what the former image of this process held; what it could not reach yet is begun again."""
+        hosted = cls(host, held.assignment, held.replica, held.devices, stderr=Path(held.log))
+        if held.pid is not None and held.replica.address is not None:
+            hosted.child = Child.inherited(f"replica {held.replica.id}", held.pid, hosted.stderr, held.log_start)
+            hosted.ref = ReplicaRef(held.replica.address, replica_uid(held.replica.id, held.replica.epoch))
+        hosted.begin()
+        if held.drain_seconds is not None:
+            hosted.ask_stop(held.drain_seconds)
+        return hosted
+
+    def sketch(self) -> HeldReplica:
+        """What another image of this process would need to go on from here."""
+        reached = self.child is not None and self.ref is not None
+        return HeldReplica(
+            assignment=self.assignment,
+            replica=self.replica if reached else replace(self.replica, address=None, pid=None),
+            devices=self.devices,
+            pid=self.child.pid if reached and self.child is not None else None,
+            log=str(self.stderr),
+            log_start=self.child.log_start if self.child is not None else 0,
+            drain_seconds=self.drain_seconds if self._stop.is_set() else None,
+        )
+
+    async def hold(self) -> HeldReplica | None:
+        """Look after it no more without ending it, if it can be reached; one that is ending is waited for and is None."""
+        assert self.task is not None  # noqa: S101
+        if not self._ending:
+            self.task.cancel()
+        await asyncio.wait({self.task})
+        if not self.task.cancelled():
+            return None
+        held = self.sketch()
+        if self.child is not None and self.child.exit_code is not None:
+            self.host.ended(self.replica)
+            lost = ReplicaLost(f"The process ended with code {self.child.exit_code}.")
+            self._report_end(self.child.exit_code, None if self._stop.is_set() else lost)
+            return None
+        if self.child is not None and held.pid is None:
+            await self.child.stop(0.0)
+        elif self.child is not None:
+            self.child.release()
+        return held
 
     def begin(self) -> None:
         """Spawn from the calling (main) thread and look after the process from a task."""
@@ -71,7 +117,14 @@ class Hosted:
 
     async def _life(self) -> None:
         running = asyncio.create_task(self._run())
-        await asyncio.wait({running})
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({running})
+            if running.cancelled():
+                raise  # held
+        self._ending = True
         error = _outcome(running)
         code = 0
         if self.child is not None:
@@ -86,9 +139,10 @@ class Hosted:
     async def _run(self) -> XinferError | None:
         """Returns why the replica ended, or None if it was asked to."""
         stop = asyncio.create_task(self._stop.wait())
+        start = asyncio.create_task(self._start())
         try:
-            start = asyncio.create_task(self._start())
-            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+            # What was ready before this image of the worker has nothing to start, and drains before it stops.
+            await asyncio.wait({start} if self.replica.phase is Phase.READY else {start, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not start.done():
                 start.cancel()
                 await asyncio.wait({start})
@@ -97,8 +151,17 @@ class Hosted:
             return await self._watch(stop)
         finally:
             stop.cancel()
+            start.cancel()
+            await asyncio.wait({start})
 
     async def _start(self) -> None:
+        if self.ref is None:
+            await self._reach()
+        if self.replica.phase is not Phase.READY:
+            await self._bring_up()
+
+    async def _reach(self) -> None:
+        """Start its process; returns once it has said where it listens."""
         place = await self._environment() if self.assignment.spec.packages else None
         hold = () if place is None else (place.hold(),)
         try:
@@ -111,7 +174,12 @@ class Hosted:
         address = Address(announced["address"])
         self.replica = replace(self.replica, address=address)
         self.ref = ReplicaRef(address, replica_uid(self.replica.id, self.replica.epoch))
-        loaded = await self._load(self.ref)
+
+    async def _bring_up(self) -> None:
+        """Load, prove the devices, tell that it is ready."""
+        assert self.child is not None  # noqa: S101
+        assert self.ref is not None  # noqa: S101
+        address, loaded = self.ref.address, await self._load(self.ref)
         self._prove(loaded)
         reports = await self._measured(loaded.reports, self.child.pid)
         self.replica = replace(
@@ -150,7 +218,12 @@ class Hosted:
         self._enter(Phase.INSTALLING, Progress(Phase.INSTALLING.value, since=time.time()), pid=None)
         child = self.child = self._spawned(
             environments.build_spec(
-                home.environments, spec.packages, registry.packages(spec.engine), f"packages of {self.replica.id}", self._cores, self.stderr
+                home.environments,
+                spec.packages,
+                registry.packages(spec.engine),
+                f"packages of {self.replica.id}",
+                replica_main.cores_of(self.devices),
+                self.stderr,
             )
         )
         try:
@@ -166,40 +239,14 @@ class Hosted:
         except OSError as error:
             raise ReplicaLost(f"Its process could not be started: {error}.") from error
 
-    @property
-    def _cores(self) -> tuple[int, ...]:
-        return tuple(sorted({c for d in self.devices for c in d.cores}))
-
     async def _measured(self, reports: tuple[DeviceReport, ...], pid: int) -> tuple[DeviceReport, ...]:
         """The reports with the driver's own figure of this process's memory, where it can say."""
         held = await asyncio.to_thread(self.host.inventory.process_memory, pid)
         return tuple(replace(r, used_bytes=held.get(r.uuid, r.used_bytes)) for r in reports)
 
     def _spec(self) -> ProcessSpec:
-        settings, replica = self.host.settings, self.replica
-        uuids = [d.uuid for d in self.devices]
-        environment = dict(self.host.inventory.environment(uuids))
-        return ProcessSpec(
-            target=REPLICA_TARGET,
-            name=f"replica {replica.id}",
-            payload=replica_main.payload(
-                self.assignment,
-                settings.host,
-                settings.port_range,
-                int(environment["OMP_NUM_THREADS"]),
-                settings.home.model_cache,
-                settings.log_level,
-            ),
-            env={
-                **environment,
-                "XOSCAR_AUTH_KEY": self.host.token,
-                "XINFER_HOME": str(settings.home.root),
-                "XINFER_PROCESS": REPLICA_TARGET,
-            },
-            cores=self._cores,
-            stderr=self.stderr,
-            needs_torch=True,
-        )
+        environment = self.host.inventory.environment([d.uuid for d in self.devices])
+        return replica_main.process_spec(self.assignment, self.devices, environment, self.host.settings, self.host.token, self.stderr)
 
     async def _load(self, ref: ReplicaRef) -> Loaded:
         assert self.child is not None  # noqa: S101

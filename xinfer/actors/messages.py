@@ -11,8 +11,10 @@ from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker
 from xinfer.control.lifecycle import replica_id
+from xinfer.errors import UpgradeRefused
 from xinfer.serving.histogram import Distribution
 
 SUPERVISOR_UID = "supervisor"
@@ -96,6 +98,37 @@ class Drained:
     leaving: tuple[ReplicaId, ...] = ()
     staying: tuple[ReplicaId, ...] = ()
     reasons: Mapping[ReplicaId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """A worker that has taken up new code.
+
+    Attributes:
+        kept: replicas whose processes went on; ``restarted``: those that ended with the upgrade, and are started again.
+    """
+
+    worker_id: WorkerId
+    address: Address
+    version_before: str
+    version: str
+    kept: tuple[ReplicaId, ...] = ()
+    restarted: tuple[ReplicaId, ...] = ()
+
+    @classmethod
+    def between(cls, before: Snapshot, after: Snapshot, worker_id: WorkerId) -> Upgraded:
+        """What became of the worker and of the processes that ran there.
+
+        Raises:
+            UpgradeRefused: it is the same code as before.
+        """
+        old, new = before.workers[worker_id], after.workers[worker_id]
+        if new.started_at == old.started_at:
+            raise UpgradeRefused(f"Worker {new.address} could not become the new code and goes on with the old; its log says why.")
+        ran = {each.id: each.pid for each in before.replicas.values() if each.slot and each.slot.worker_id == worker_id and each.pid}
+        runs = {each: after.replicas[each].pid for each in ran if each in after.replicas}
+        kept = tuple(each for each, pid in runs.items() if pid == ran[each])
+        return cls(worker_id, new.address, old.version, new.version, kept, tuple(each for each in runs if each not in kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from xinfer.actors.messages import (
     ReplicaStats,
     Scaled,
     Stock,
+    Upgraded,
     Welcome,
     WorkerUsage,
     Written,
@@ -40,6 +41,7 @@ from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 DIAL = 4.0
 CONTROL = 20.0
 STOP = 120.0
+REHEARSAL = 90.0
 GOODBYE = 3.0
 SIBLING = 1.0
 
@@ -51,7 +53,7 @@ class ReplicaRef:
     """
 
     def __init__(self, address: Address, uid: str) -> None:
-        self._address = address
+        self.address = address
         self._uid = uid
         self._actor: Any = None
         self._dialling = asyncio.Lock()
@@ -62,7 +64,7 @@ class ReplicaRef:
             if self._actor is None:
                 async with self._dialling:
                     if self._actor is None:
-                        self._actor = await rpc.actor(self._address, self._uid, min(DIAL, timeout), what)
+                        self._actor = await rpc.actor(self.address, self._uid, min(DIAL, timeout), what)
             return await rpc.call(getattr(self._actor, method)(*args), timeout, what)
         except rpc.PeerLost as error:
             self._actor = None
@@ -128,6 +130,10 @@ class WorkerRef:
     async def stock(self) -> Stock:
         """Which model files it has, or could get."""
         return await self._call("stock", timeout=10.0)  # type: ignore[no-any-return]
+
+    async def upgrade(self) -> str:
+        """Take up the code on its disk; the version that is about to run. Raises UpgradeRefused, Unavailable."""
+        return await self._call("upgrade", timeout=REHEARSAL)  # type: ignore[no-any-return]
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of its devices, now."""
@@ -249,6 +255,10 @@ class SupervisorRef:
     async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
         """True once every replica is READY, False after ``wait`` seconds. Raises ModelNotFound, LaunchFailed and kin."""
         return await self._call("wait_ready", model_uid, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def upgrade(self, name: str) -> Upgraded:
+        """A worker takes up new code; returns once it is back. Raises InvalidPlacement, WorkerNotFound, UpgradeRefused."""
+        return await self._call("upgrade", name, timeout=2 * REHEARSAL)  # type: ignore[no-any-return]
 
     async def drain(self, name: str, undo: bool | None) -> Drained:
         """Empty a worker, end that, or (None) look. Raises InvalidPlacement, WorkerNotFound."""

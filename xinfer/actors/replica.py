@@ -36,14 +36,20 @@ class ReplicaActor(xo.StatelessActor):
         self._cache = Path(cache)
         self._server: ModelServer | None = None
         self._draining = False
+        self._loading: asyncio.Task[Loaded] | None = None
         self._state = LoadProgress(Phase.SPAWNING, Progress(Phase.SPAWNING.value, since=time.time()))
 
     async def load(self) -> Loaded:
-        """Fetch the files, load the weights, warm up, calibrate.
+        """Fetch the files, load the weights, warm up, calibrate: once. Who asks again, a worker that took up new code, hears of that load.
 
         Raises:
             LaunchFailed and its kin; anything unforeseen as LaunchFailed with its text.
         """
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._guarded_load(), name="load")
+        return await asyncio.shield(self._loading)
+
+    async def _guarded_load(self) -> Loaded:
         try:
             return await self._load()
         except XinferError:

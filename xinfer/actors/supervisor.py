@@ -13,7 +13,7 @@ import xoscar as xo
 
 from xinfer.actors.effects import EffectRunner
 from xinfer.actors.keeping import Keeper
-from xinfer.actors.messages import Beat, Drained, Hello, Scaled, Welcome, WorkerUsage, Written
+from xinfer.actors.messages import Beat, Drained, Hello, Scaled, Upgraded, Welcome, WorkerUsage, Written
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
 from xinfer.catalog.families import Families
@@ -23,7 +23,7 @@ from xinfer.cluster.keys import Key
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import only_keys, route_table
 from xinfer.cluster.snapshot import Snapshot
-from xinfer.cluster.worker import WorkerState
+from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.demands import compile_addition, compile_growth, compile_move
 from xinfer.control.drains import left_on
 from xinfer.control.events import (
@@ -51,8 +51,9 @@ from xinfer.control.readiness import is_ready, is_settled
 from xinfer.control.rebalancing import rooms_of, successors
 from xinfer.control.step import step
 from xinfer.control.whereabouts import unknown, whereabouts
+from xinfer.control.workers import back_from
 from xinfer.engines import registry
-from xinfer.errors import ModelNotFound, StaleEpoch, StoreError
+from xinfer.errors import ModelNotFound, StaleEpoch, StoreError, Unavailable
 from xinfer.placement.describe import plan_reply, rebalance_reply
 from xinfer.placement.named import find_worker
 from xinfer.placement.plan import plan_launch
@@ -67,6 +68,7 @@ log = structlog.get_logger(__name__)
 TICK = 0.5
 AT_ONCE = 0.01
 ASKED_LATELY = 60.0
+COMES_BACK = 60.0
 
 
 class SupervisorActor(xo.StatelessActor):
@@ -93,6 +95,7 @@ class SupervisorActor(xo.StatelessActor):
         self._keeper = Keeper(store.figures)
         self._effects = EffectRunner(self._worker, self.apply, lambda assignment: self._keeper.prepared(assignment, self._snapshot))
         self._ticking: asyncio.Task[None] | None = None
+        self._upgrading: dict[WorkerId, Worker] = {}
 
     async def begin(self) -> None:
         """Start the clock."""
@@ -231,9 +234,12 @@ class SupervisorActor(xo.StatelessActor):
         return plan_reply(plan_launch(self._snapshot, deployment), deployment, self._snapshot)
 
     async def _settle(self) -> None:
-        """Let known workers come back first after a start of this supervisor; what is asked for meanwhile waits."""
-        if self._snapshot.expected:
-            await self._until(lambda: not self._snapshot.expected, self._timings.settle + 2 * TICK)
+        """Let workers come back first, after a start of this supervisor or with new code; what is asked for meanwhile waits."""
+
+        def calm() -> bool:
+            return not self._snapshot.expected and all(back_from(self._snapshot, old) for old in self._upgrading.values())
+
+        await self._until(calm, self._timings.settle + 2 * TICK)
 
     async def _compile(self, request: LaunchRequest, confined: bool) -> Deployment:
         await self._settle()
@@ -360,6 +366,27 @@ class SupervisorActor(xo.StatelessActor):
         if place.replica is None:
             raise unknown(self._snapshot, model_uid, name)
         return Written(place.id, *(after or ("", 0)), "" if after else place.replica.stderr_tail)
+
+    async def upgrade(self, name: str) -> Upgraded:
+        """Have a worker take up the code on its host; returns once it has joined again.
+
+        Raises:
+            InvalidPlacement, WorkerNotFound; UpgradeRefused: it goes on as it was; Unavailable: it has not come back yet.
+        """
+        await self._settle()
+        asked = find_worker(name, list(self._snapshot.workers.values()), "worker")
+        await self._survey.ref(asked.address).upgrade()
+        before = self._snapshot  # what it is about to let go of; the rehearsal took its time
+        old = self._upgrading[asked.id] = find_worker(asked.id, list(before.workers.values()), "worker")
+        try:
+            back = await self._until(lambda: back_from(self._snapshot, old), COMES_BACK)
+        finally:
+            self._upgrading.pop(old.id, None)
+        if not back:
+            raise Unavailable(f"Worker {old.address} is not back after {COMES_BACK:g} s; if it died, its launcher starts it again.")
+        done = Upgraded.between(before, self._snapshot, old.id)
+        log.info("worker upgraded", worker=done.address, before=done.version_before, now=done.version, kept=len(done.kept))
+        return done
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import structlog
 import xoscar as xo
 
 from xinfer.actors.enrolment import find_supervisor
+from xinfer.actors.handover import HeldReplica, HeldWorker
 from xinfer.actors.hosting import Host, Hosted
 from xinfer.actors.messages import Beat, Hello, Stock, WorkerUsage, Written
 from xinfer.actors.refs import SupervisorRef
@@ -37,12 +38,23 @@ from xinfer.sources.reach import hub_in_reach
 log = structlog.get_logger(__name__)
 
 RECONNECT = 1.0
+LAST_NEWS = 2.0
+"""Seconds that news have to reach the supervisor before an upgrade."""
 
 
 class WorkerActor(xo.StatelessActor):
     """The only truth about which process sits on which device."""
 
-    def __init__(self, me: Worker, settings: WorkerSettings, inventory: Inventory, token: str) -> None:
+    def __init__(
+        self,
+        me: Worker,
+        settings: WorkerSettings,
+        inventory: Inventory,
+        token: str,
+        lock: int,
+        upgrade: Callable[[], Awaitable[str]],
+    ) -> None:
+        """``lock``: the descriptor that keeps its id ours; ``upgrade``: what has this process take up new code."""
         super().__init__()
         self._me = me
         self._settings = settings
@@ -58,6 +70,11 @@ class WorkerActor(xo.StatelessActor):
         self._joined = asyncio.Event()
         self._observed: dict[DeviceUuid, int] = {}
         self._begun: set[Epoch] = set()
+        self._delivered = asyncio.Event()
+        self._delivered.set()
+        self._lock = lock
+        self._upgrade = upgrade
+        self._held = False
 
     async def begin(self) -> None:
         """Start looking for the supervisor; returns at once."""
@@ -83,6 +100,37 @@ class WorkerActor(xo.StatelessActor):
                 await self._supervisor.leave(self._me.id, self._me.epoch)
         self._inventory.close()
 
+    # --- an upgrade of this process ---
+
+    async def upgrade(self) -> str:
+        """Take up the code on disk, soon after this has answered; its version. Raises UpgradeRefused, Unavailable."""
+        return await self._upgrade()
+
+    async def sketch(self) -> HeldWorker:
+        """What another image of this process would be handed now."""
+        return self._handover([hosted.sketch() for hosted in self._hosted.values()])
+
+    def _handover(self, replicas: Sequence[HeldReplica]) -> HeldWorker:
+        return HeldWorker(self._me.id, self._me.address, self._lock, tuple(sorted(self._begun)), tuple(replicas))
+
+    async def hold(self) -> HeldWorker:
+        """Take no more orders and let go of every replica without ending it, for another image of this process to take back."""
+        self._held = True
+        held = await asyncio.gather(*(hosted.hold() for hosted in list(self._hosted.values())))
+        with contextlib.suppress(TimeoutError):  # the supervisor may be away; what still runs is told by joining again
+            async with asyncio.timeout(LAST_NEWS):
+                await self._delivered.wait()
+        for task in (self._link, self._cutting):
+            if task is not None:
+                task.cancel()
+        return self._handover([each for each in held if each is not None])
+
+    async def take_back(self, held: HeldWorker) -> None:
+        """Go on with what ``hold`` let go of."""
+        self._begun |= set(held.begun)
+        self._hosted = {each.replica.id: Hosted.taken_back(self._host, each) for each in held.replicas}
+        self._held = False
+
     # --- called by the supervisor ---
 
     async def start(self, assignment: Assignment) -> None:
@@ -92,6 +140,7 @@ class WorkerActor(xo.StatelessActor):
             SlotTaken: this worker's own ledger says no, or this very life has been here and is over. A start that is
                 already under way is not begun twice.
         """
+        self._refuse_while_held()
         replica = assignment.replica
         held = self._hosted.get(replica.id)
         if held is not None and held.replica.epoch == replica.epoch:
@@ -105,6 +154,11 @@ class WorkerActor(xo.StatelessActor):
         hosted = Hosted(self._host, assignment, replica, devices, stderr=self._log_of(replica.id))
         self._hosted[replica.id] = hosted
         hosted.begin()
+
+    def _refuse_while_held(self) -> None:
+        """No order gets lost: the supervisor gives those that were refused again."""
+        if self._held:
+            raise SlotTaken(f"Worker {self._me.address} is being upgraded.")
 
     def _log_of(self, replica_id: ReplicaId) -> Path:
         return self._logs / f"{replica_id}.stderr"
@@ -138,6 +192,7 @@ class WorkerActor(xo.StatelessActor):
 
     async def stop(self, replica_id: ReplicaId, epoch: Epoch, drain: float) -> None:
         """Drain and end a replica; returns at once. One that is not here is told as ended."""
+        self._refuse_while_held()
         hosted = self._hosted.get(replica_id)
         if hosted is not None and hosted.replica.epoch <= epoch:
             hosted.ask_stop(drain)
@@ -187,6 +242,7 @@ class WorkerActor(xo.StatelessActor):
 
     def _tell(self, event: Event) -> None:
         self._outbox.append(event)
+        self._delivered.clear()
         self._news.set()
 
     def _ended(self, replica: Replica) -> None:
@@ -233,6 +289,7 @@ class WorkerActor(xo.StatelessActor):
             for _ in news:  # only what was delivered; more may have come meanwhile
                 self._outbox.popleft()
             if not self._outbox:
+                self._delivered.set()
                 self._news.clear()
                 try:
                     async with asyncio.timeout(every):

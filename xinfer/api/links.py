@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import Address, ModelUid, ReplicaId
@@ -192,6 +192,10 @@ class SupervisorControl:
     async def written(self, model_uid: ModelUid, name: str, lines: int, after: tuple[str, int] | None) -> Written:
         """What a replica's processes wrote."""
         return await self._supervisor.written(model_uid, name, lines, after)
+
+    async def upgrade(self, worker: str) -> Upgraded:
+        """A worker takes up the code on its host."""
+        return await self._supervisor.upgrade(worker)
 
     async def replica_stats(self) -> dict[ReplicaId, ReplicaStats]:
         """Figures straight from the replicas."""

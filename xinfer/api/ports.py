@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.metrics_core import Metric
 
-from xinfer.actors.messages import Drained, ReplicaStats, Scaled, WorkerUsage, Written
+from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
 from xinfer.batching.work import WorkItem
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.keys import Key
@@ -169,6 +169,13 @@ class Control(Protocol):
 
         Raises:
             ModelNotFound, ReplicaNotFound.
+        """
+
+    async def upgrade(self, worker: str) -> Upgraded:
+        """Have a worker (by address, ip, host or id) take up the code on its host while its replicas serve on.
+
+        Raises:
+            InvalidPlacement, WorkerNotFound, UpgradeRefused, Unavailable.
         """
 
     async def replica_stats(self) -> Mapping[ReplicaId, ReplicaStats]:

@@ -107,6 +107,9 @@ def workers(snapshot: Snapshot) -> list[WorkerEntry]:
             state=_state(snapshot, w),
             engines=sorted(w.engines),
             device_count=len(w.devices),
+            version=w.version,
+            started_at=w.started_at,
+            pid=w.pid,
         )
         for w in sorted(snapshot.workers.values(), key=lambda w: w.address)
     ]

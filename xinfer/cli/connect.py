@@ -132,6 +132,10 @@ class Server:
         """``KeyEntry``."""
         return plain(self._client.revoke_key(name))
 
+    def upgrade(self, worker: str) -> Row:
+        """``UpgradeReply``."""
+        return plain(self._client.upgrade(worker))
+
     def version(self) -> str:
         """Of the server."""
         return self._client.version()

@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": Command("Inference", "xinfer.cli.bench:bench", "Put a load on any server and measure it."),
     "slots": Command("Cluster", "xinfer.cli.slots:slots", "Show workers, their devices and what runs on them."),
     "drain": Command("Cluster", "xinfer.cli.drain:drain", "Empty a worker: its replicas move to others."),
+    "upgrade": Command("Cluster", "xinfer.cli.upgrade:upgrade", "Let a worker take up new code while its replicas serve on."),
     "rebalance": Command("Cluster", "xinfer.cli.rebalance:rebalance", "Move replicas so that others find room."),
     "key": Command("Cluster", "xinfer.cli.keys:key", "Make, list and revoke API keys."),
     "version": Command("Cluster", "xinfer.cli.version:version", "Print the version."),

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, WorkerEntry
+from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, UpgradeReply, WorkerEntry
 from xinfer.schemas.keys import KeyEntry, KeyList, MadeKey
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
@@ -315,6 +315,11 @@ def rebalance(
     """
     body = _given(dry_run=dry_run, max_moves=max_moves, memory=memory, n_gpu=n_gpu, replica=replica, model_engine=model_engine)
     return Call("POST", "/v1/cluster/rebalance", _model_of(RebalanceReply), json=body, repeatable=dry_run)
+
+
+def upgrade(worker: str) -> Call[UpgradeReply]:
+    """Have a worker, by address, ip, host name or id, take up the code installed on its host, while its replicas serve on."""
+    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/upgrade", _model_of(UpgradeReply), json={}, repeatable=False)
 
 
 def nodes() -> Call[list[NodeEntry]]:

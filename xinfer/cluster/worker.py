@@ -31,6 +31,7 @@ class Worker:
         free_bytes: observed free memory by device; absent means unknown (then the ledger alone decides).
         last_seen: supervisor clock, seconds.
         host: host name, for people.
+        version: of xinfer, as it runs there. started_at: unix seconds at which that code was taken up. pid: of its process.
     """
 
     id: WorkerId
@@ -42,6 +43,9 @@ class Worker:
     state: WorkerState = WorkerState.ALIVE
     last_seen: float = 0.0
     host: str = ""
+    version: str = ""
+    started_at: float = 0.0
+    pid: int = 0
 
     @property
     def ip(self) -> str:

@@ -26,6 +26,12 @@ def must_rejoin(snapshot: Snapshot, worker_id: WorkerId, epoch: Epoch) -> bool:
     return worker is None or worker.epoch != epoch or worker.state is WorkerState.LOST
 
 
+def back_from(snapshot: Snapshot, old: Worker) -> bool:
+    """Whether a worker that was ``old`` has introduced itself anew since."""
+    now = snapshot.workers.get(old.id)
+    return now is not None and now.epoch != old.epoch and now.state is WorkerState.ALIVE
+
+
 def joined(draft: Draft, event: WorkerJoined) -> None:
     """Register a worker, adopt what it runs that is still wanted, stop the rest (after settling)."""
     draft.next_epoch = max([draft.next_epoch, *(replica.epoch + 1 for replica in event.running)])

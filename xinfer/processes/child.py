@@ -20,23 +20,57 @@ _TAIL_BYTES = 16 * 1024
 _POLL = 0.05
 
 
+class Inherited:
+    """A child that this process had before it became what it is (``spawn.become``): as much of a Popen as ``Child`` needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Reap it; the exit status as in ``subprocess``."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
 class Child:
     """Made by ``spawn``; the methods that wait belong to one event loop, the spawning thread's.
 
     When the child ends, what is left of its process group is killed with it.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], announce_fd: int, log: Path | None, log_start: int) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes] | Inherited, announce_fd: int | None, log: Path | None, log_start: int
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self._process = process
         self._announce_fd = announce_fd
-        os.set_blocking(announce_fd, False)
+        if announce_fd is not None:
+            os.set_blocking(announce_fd, False)
         self._log = log
-        self._log_start = log_start
+        self.log_start = log_start
+        self._pidfd: int | None = None
         self._received = b""
+        self._released = False
         self._announced: asyncio.Future[None] | None = None
         self._exited: asyncio.Future[int] | None = None
+
+    @classmethod
+    def inherited(cls, name: str, pid: int, log: Path, log_start: int) -> Child:
+        """One that the former image of this process spawned; it has announced itself already."""
+        return cls(name, Inherited(pid), None, log, log_start)
+
+    def release(self) -> None:
+        """Neither watch it nor end it any more: it goes to whoever takes it over by its pid. It is not reaped here."""
+        loop = asyncio.get_running_loop()
+        for fd in (self._pidfd, self._announce_fd):
+            if fd is not None and loop.remove_reader(fd):
+                os.close(fd)
+        self._pidfd = None
+        self._process.returncode = 0  # for this object it is over
+        self._released = True
 
     async def ready(self, timeout: float) -> dict[str, Any]:
         """What the target announced.
@@ -97,7 +131,7 @@ class Child:
             with self._log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 # A file that is shorter than it was has been cut since.
-                file.seek(max(self._log_start if self._log_start <= size else 0, size - _TAIL_BYTES))
+                file.seek(max(self.log_start if self.log_start <= size else 0, size - _TAIL_BYTES))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
@@ -116,21 +150,25 @@ class Child:
         if self._announced is None:
             loop = asyncio.get_running_loop()
             self._announced = loop.create_future()
-            loop.add_reader(self._announce_fd, self._read_announce, self._announced, False)
+            if self._announce_fd is None:
+                self._announced.set_result(None)
+            else:
+                loop.add_reader(self._announce_fd, self._read_announce, self._announced, self._announce_fd, False)
         return self._announced
 
-    def _read_announce(self, announced: asyncio.Future[None], last: bool) -> None:
+    def _read_announce(self, announced: asyncio.Future[None], fd: int, last: bool) -> None:
         """Take what has come; ``last``: more will not, though a process below the child may hold the pipe open."""
         if announced.done():
             return
         try:
-            while data := os.read(self._announce_fd, 65536):
+            while data := os.read(fd, 65536):
                 self._received += data
         except BlockingIOError:
             if not last and not self._received.endswith(b"\n"):
                 return
-        announced.get_loop().remove_reader(self._announce_fd)
-        os.close(self._announce_fd)
+        announced.get_loop().remove_reader(fd)
+        os.close(fd)
+        self._announce_fd = None
         announced.set_result(None)
 
     def _watch_exit(self) -> asyncio.Future[int]:
@@ -142,10 +180,13 @@ class Child:
             except OSError:  # old kernels, and sandboxes that forbid it
                 self._poll(exited)
             else:
+                self._pidfd = fd
                 loop.add_reader(fd, self._ended, exited, fd)
         return self._exited
 
     def _poll(self, exited: asyncio.Future[int]) -> None:
+        if self._released:
+            return
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             exited.get_loop().call_later(_POLL, self._poll, exited)
         else:
@@ -155,7 +196,10 @@ class Child:
         if fd is not None:
             exited.get_loop().remove_reader(fd)
             os.close(fd)
-        self._read_announce(self._watch_announce(), True)
+            self._pidfd = None
+        announced = self._watch_announce()
+        if self._announce_fd is not None:
+            self._read_announce(announced, self._announce_fd, True)
         # Not reaped yet, so the group's number cannot belong to anyone else.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)

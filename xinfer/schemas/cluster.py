@@ -121,6 +121,22 @@ class RebalanceReply(Reply):
     unmet: list[str] = Field(default_factory=list)
 
 
+class UpgradeReply(Reply):
+    """POST /v1/workers/{worker}/upgrade: the code that ran there before and runs there now.
+
+    Attributes:
+        kept: replicas whose processes went on, by full id.
+        restarted: those that ended with it and are started again.
+    """
+
+    worker_id: str
+    address: str
+    version_before: str
+    version: str
+    kept: list[str] = Field(default_factory=list)
+    restarted: list[str] = Field(default_factory=list)
+
+
 class AuthReply(Reply):
     """GET /v1/cluster/auth: every Xinference client asks it first."""
 
@@ -149,7 +165,12 @@ class NodeEntry(Reply):
 
 
 class WorkerEntry(BaseModel):
-    """GET /v1/workers; ``work-ip`` is how Xinference spells the address."""
+    """GET /v1/workers.
+
+    Attributes:
+        work_ip: its address; on the wire ``work-ip``, which is how Xinference spells it.
+        version: of the code that runs there; ``started_at``: unix seconds at which it was taken up.
+    """
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
@@ -160,6 +181,9 @@ class WorkerEntry(BaseModel):
     state: str = ""
     engines: list[str] = Field(default_factory=list)
     device_count: int = 0
+    version: str = ""
+    started_at: float = 0.0
+    pid: int = 0
 
 
 class SupervisorReply(Reply):

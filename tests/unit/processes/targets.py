@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from xinfer.errors import ConfigError, SourceError
+from xinfer.processes.child import Child
 from xinfer.processes.entry import Announce
 from xinfer.processes.launcher import Launcher, Role
 from xinfer.processes.runtime import run
-from xinfer.processes.spawn import ProcessSpec, spawn
+from xinfer.processes.spawn import ProcessSpec, become, spawn
 from xinfer.processes.torch_gate import allow_torch
 
 Payload = dict[str, Any]
@@ -207,3 +209,50 @@ def over_a_replica(payload: Payload, announce: Announce) -> int:
         await stop.wait()
 
     return run(main)
+
+
+def turn(payload: Payload, announce: Announce) -> None:
+    """Start a child, then become another target."""
+    child = spawn(ProcessSpec("tests.unit.processes.targets:silent", {}, "below"))
+    given = os.open(payload["given"], os.O_RDONLY)
+    os.set_inheritable(os.open(payload["given"], os.O_RDONLY), True)  # one that nobody asked to keep
+    announce({"pid": os.getpid(), "below": child.pid})
+    facts = {"below": child.pid, "given": given, "file": payload["file"], "leave": payload.get("leave", False)}
+    become(ProcessSpec("tests.unit.processes.targets:turned", facts, "turned", {"XINFER_TEST_TURNED": "1"}, pass_fds=(given,)))
+
+
+def turned(payload: Payload, announce: Announce) -> int:
+    """Tell what is left, end what the former image started, and serve."""
+
+    async def main(stop: asyncio.Event) -> int:
+        fds = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
+        below = Child.inherited("below", payload["below"], Path("/dev/null"), 0)
+        announce({})
+        before = below.exit_code
+        if payload["leave"]:
+            await stop.wait()
+            return 0
+        below.terminate()
+        facts = {
+            "pid": os.getpid(),
+            "env": os.environ["XINFER_TEST_TURNED"],
+            "given": fds[str(payload["given"])],
+            "files": sorted(fds.values()),
+            "before": before,
+            "after": await below.wait(),
+        }
+        draft = Path(payload["file"] + ".new")
+        draft.write_text(json.dumps(facts))
+        draft.rename(payload["file"])
+        await stop.wait()
+        return 5
+
+    return run(main)
+
+
+def turn_into_nothing(payload: Payload, announce: Announce) -> None:
+    """An interpreter that is not there: go on as before."""
+    try:
+        become(ProcessSpec("tests.unit.processes.targets:turned", {}, "turned", python=Path("/no/such/python")))
+    except OSError as error:
+        announce({"error": type(error).__name__})

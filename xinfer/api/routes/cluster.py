@@ -27,6 +27,7 @@ from xinfer.schemas.cluster import (
     SupervisorReply,
     TokenReply,
     TokenRequest,
+    UpgradeReply,
     VersionReply,
     WorkerEntry,
 )
@@ -108,6 +109,13 @@ async def drained(request: Request, worker: str) -> Response:
     """Changes nothing."""
     permit.demand_view(caller(request))
     return json_reply(dataclasses.asdict(await service(request).control.drain(worker, None)))
+
+
+@router.post("/v1/workers/{worker}/upgrade", response_model=UpgradeReply, summary="Upgrade a worker in place")
+async def upgrade(request: Request, worker: str) -> Response:
+    """It takes up the code now installed on its host; its replicas serve on. If that code does not start, nothing changes."""
+    permit.demand_admin(caller(request), "upgrade workers")
+    return json_reply(dataclasses.asdict(await service(request).control.upgrade(worker)))
 
 
 @router.get("/v1/supervisor", response_model=SupervisorReply, summary="Where the supervisor is")
