@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import psutil
@@ -12,20 +13,39 @@ from tests.actors.conftest import Stage
 from tests.actors.test_hosting import only, request
 from xinfer.actors import upgrading
 from xinfer.actors.handover import HELD, HeldWorker
+from xinfer.actors.refs import ReplicaRef
 from xinfer.actors.worker import WorkerActor
-from xinfer.cluster.replica import Assignment, Phase
+from xinfer.cluster.replica import Assignment, Phase, Replica
 from xinfer.errors import SlotTaken, Unavailable, UpgradeRefused
 from xinfer.processes.spawn import ProcessSpec
 
 
 async def over(stage: Stage) -> None:
     """Let go, write down, read, take back, join again."""
+    await taken_back(stage)
+    await stage.worker.begin()
+
+
+async def taken_back(stage: Stage) -> None:
+    """By another worker that has not joined yet."""
     held = await stage.worker.hold()
     (read,) = HELD.validate_json(HELD.dump_json((held,)))
     assert read == held
     await stage.renew_worker()
     await stage.worker.take_back(read)
-    await stage.worker.begin()
+
+
+async def replaced(stage: Stage) -> Replica:
+    """The one replica, once another process has taken its place."""
+    while (again := await only(stage, Phase.READY)).restarts == 0:
+        await asyncio.sleep(0.02)
+    return again
+
+
+def watched() -> list[str]:
+    """Processes whose end this one is told of."""
+    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return [path.name for path in links if path.exists() and "pidfd" in os.readlink(path)]
 
 
 async def test_a_ready_replica_goes_on_and_its_end_is_noticed(stage: Stage, reranker_onnx: Path) -> None:
@@ -38,8 +58,7 @@ async def test_a_ready_replica_goes_on_and_its_end_is_noticed(stage: Stage, rera
     assert (after.pid, after.epoch, after.restarts) == (before.pid, before.epoch, 0)
     assert after.pid is not None
     psutil.Process(after.pid).kill()
-    while (again := await only(stage, Phase.READY)).restarts == 0:
-        await asyncio.sleep(0.02)
+    again = await replaced(stage)
     assert again.pid != before.pid
     assert not psutil.pid_exists(after.pid)
 
@@ -58,15 +77,39 @@ async def test_a_start_goes_on_or_is_begun_again(stage: Stage, reranker_onnx: Pa
         assert before.pid == after.pid or not psutil.pid_exists(before.pid)
 
 
-async def test_one_that_was_asked_to_stop_is_stopped(stage: Stage, reranker_onnx: Path) -> None:
+async def test_what_is_let_go_of_is_watched_by_nobody(stage: Stage, reranker_onnx: Path) -> None:
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    assert len(watched()) == 1
+    held = await stage.worker.hold()
+    assert watched() == []
+    await stage.worker.take_back(held)
+    await stage.worker.begin()
+
+
+async def test_one_that_was_asked_to_stop_drains_and_stops(stage: Stage, reranker_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = await stage.supervisor.launch(request(reranker_onnx))
     assert await stage.supervisor.wait_ready(uid, 60)
     replica = await only(stage, Phase.READY)
+    asked: list[float] = []
+    draining = asyncio.Event()
+    drain = ReplicaRef.drain
+
+    async def long(self: ReplicaRef, timeout: float) -> None:
+        asked.append(timeout)
+        draining.set()
+        await (drain(self, timeout) if len(asked) > 1 else asyncio.Event().wait())
+
+    monkeypatch.setattr(ReplicaRef, "drain", long)
     stopping = asyncio.create_task(stage.supervisor.stop(uid))
-    held = await stage.worker.hold()
-    await stage.worker.take_back(held)
-    await stage.worker.begin()
-    await stopping
+    async with asyncio.timeout(20):
+        await draining.wait()
+        await taken_back(stage)
+        while (await stage.worker.sketch()).replicas:  # by itself: nobody has told it again
+            await asyncio.sleep(0.02)
+        await stage.worker.begin()
+        await stopping
+    assert asked == [asked[0]] * 2
     assert not (await stage.snapshot()).replicas
     assert replica.pid is not None
     assert not psutil.pid_exists(replica.pid)
@@ -81,8 +124,7 @@ async def test_what_died_meanwhile_is_told(stage: Stage, reranker_onnx: Path) ->
     psutil.Process(replica.pid).kill()
     await stage.worker.take_back(held)
     await stage.worker.begin()
-    while (again := await only(stage, Phase.READY)).restarts == 0:
-        await asyncio.sleep(0.02)
+    again = await replaced(stage)
     assert again.pid != replica.pid
 
 
@@ -103,6 +145,32 @@ async def test_a_launch_meanwhile_is_begun_afterwards(stage: Stage, reranker_onn
     ready = await only(stage, Phase.READY)
     assert ready.slot is not None
     assert not pinned or [d.index for d in stage.inventory.devices if d.uuid in ready.slot.device_uuids] == [1]
+
+
+async def test_what_is_asked_for_while_a_worker_is_away_waits_for_it(
+    stage: Stage, reranker_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, away, go_on = WorkerActor.hold, asyncio.Event(), asyncio.Event()
+
+    async def long(self: WorkerActor) -> HeldWorker:
+        held = await hold(self)
+        away.set()
+        await go_on.wait()
+        return held
+
+    def fail(spec: ProcessSpec) -> None:
+        raise OSError("no such interpreter")
+
+    monkeypatch.setattr(WorkerActor, "hold", long)
+    monkeypatch.setattr(upgrading, "become", fail)
+    upgrade = asyncio.create_task(stage.supervisor.upgrade("127.0.0.1"))
+    await away.wait()
+    launch = asyncio.create_task(stage.supervisor.launch(request(reranker_onnx)))
+    assert not (await asyncio.wait({launch}, timeout=0.5))[0]
+    go_on.set()
+    with pytest.raises(UpgradeRefused):
+        await upgrade
+    assert await stage.supervisor.wait_ready(await launch, 60)
 
 
 async def test_a_life_that_ended_before_is_not_begun_again_after(stage: Stage, reranker_onnx: Path) -> None:
@@ -136,8 +204,7 @@ async def test_an_image_that_cannot_be_begun_leaves_the_old_one_at_work(
     assert (after.pid, after.epoch, after.restarts) == (before.pid, before.epoch, 0)
     assert after.pid is not None
     psutil.Process(after.pid).kill()
-    while (again := await only(stage, Phase.READY)).restarts == 0:
-        await asyncio.sleep(0.02)
+    again = await replaced(stage)
     with pytest.raises(UpgradeRefused, match="goes on with the old"):  # and may be asked again
         await stage.supervisor.upgrade("127.0.0.1")
     assert (await only(stage, Phase.READY)).pid == again.pid
@@ -186,3 +253,18 @@ async def test_a_process_that_is_to_end_takes_up_nothing(stage: Stage, reranker_
     assert (await only(stage, Phase.READY)).pid == before.pid  # looked after again, so that it can be ended in order
     with pytest.raises(Unavailable, match="is stopping"):
         await stage.worker.upgrade()
+
+
+async def test_one_that_is_to_end_before_it_let_go_keeps_its_replicas_until_then(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds: list[WorkerActor] = []
+    hold = WorkerActor.hold
+
+    async def noted(self: WorkerActor) -> HeldWorker:
+        holds.append(self)
+        return await hold(self)
+
+    monkeypatch.setattr(WorkerActor, "hold", noted)
+    monkeypatch.setattr(upgrading, "become", lambda spec: None)
+    await stage.worker.upgrade()
+    await stage.upgrade.end()
+    assert not holds
