@@ -36,6 +36,8 @@ def rate(bench: Bench, model: Model, label: str, *, ceiling: bool, scaling: bool
         if scaling:
             alone = bench.ours(bench.plan(one, bench.requests, sizes=(DOCS,)))
             figures.add("one", alone.summary.documents_per_second)
+        if ceiling and scaling:
+            figures.add("bare one", bench.bare(model, plan.load, max(1, bench.requests // 2), processes=1).documents_per_second)
         for name, peer in bench.ask_peers(plan).items():
             figures.add(f"peer {name}", peer.summary.documents_per_second)
     note = f"{bench.requests} × {DOCS} documents, {plan.concurrency} clients"
@@ -45,10 +47,12 @@ def rate(bench: Bench, model: Model, label: str, *, ceiling: bool, scaling: bool
         rows.append(against(f"{label}: 2 replicas ÷ bare model", figures, "two", "bare", least, note))
     if scaling:
         rows.append(against(f"{label}: 2 replicas ÷ 1", figures, "two", "one", 1.9, note))
+    if ceiling and scaling:  # how far two cores of this machine are from twice one
+        rows.append(against(f"{label}: bare model in 2 processes ÷ in 1", figures, "bare", "bare one", None, note))
     return rows
 
 
-def against(measure: str, figures: Figures, ours: str, reference: str, least: float, note: str, unit: str = PER_SECOND) -> Row:
+def against(measure: str, figures: Figures, ours: str, reference: str, least: float | None, note: str, unit: str = PER_SECOND) -> Row:
     """Ratio of two medians that are the better the higher."""
     own, other = figures.median(ours), figures.median(reference)
     return Row(measure, own, other, unit, own / other if other else 0.0, least=least, note=note, runs=figures.runs, peers=figures.peers())

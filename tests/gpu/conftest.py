@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,3 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
             if count == 0:
                 item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU on this machine"))
+
+
+@pytest.fixture(autouse=True)
+def _card_of_ones_own() -> Iterator[None]:
+    """Models of a test that has ended are not in the next one's way: a bound on this process's memory counts them all."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()

@@ -77,6 +77,16 @@ def test_vectors_on_the_gpu_are_those_of_the_cpu() -> None:
     model.close()
 
 
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.FLOAT16])
+def test_a_closed_model_leaves_nothing_on_the_card(dtype: Dtype) -> None:
+    before = torch.cuda.memory_allocated()
+    model = load(real_model("reranker-torch"), ModelType.RERANK, dtype=dtype)
+    model.forward(model.tokenize([WorkItem(QUERY, text) for text in TEXTS]))
+    assert torch.cuda.memory_allocated() - before > 32 << 20
+    model.close()
+    assert torch.cuda.memory_allocated() - before < 16 << 20
+
+
 async def test_a_batch_beyond_the_reservation_is_split_and_nothing_is_lost() -> None:
     """1 GiB for a batch that wants several: torch really runs out, the budget learns, every text is answered."""
     model = load(real_model("minilm-embedding"), ModelType.EMBEDDING, memory=1 << 30)

@@ -20,7 +20,8 @@ class Task:
     Attributes:
         path: the model's folder.
         engine: "torch" or "onnx".
-        dtype: "float32" or "bfloat16"; torch only.
+        dtype: "float32", "bfloat16" or "float16"; torch only.
+        device: as torch names it; torch only. Processes share a GPU.
         load, requests: the very texts that `xinfer bench` sends.
         rank, processes: this one's number, and how many share the work.
         core: the CPU that it is bound to; None leaves it free.
@@ -33,6 +34,7 @@ class Task:
     requests: int
     engine: str = "torch"
     dtype: str = "float32"
+    device: str = "cpu"
     rank: int = 0
     processes: int = 1
     core: int | None = None
@@ -128,4 +130,4 @@ def _load(task: Task) -> Bare:
         return bare_onnx.load(task.path, embeds, task.threads)
     from xinfer.bench import bare_torch
 
-    return bare_torch.load(task.path, embeds, task.dtype, task.threads)
+    return bare_torch.load(task.path, embeds, task.dtype, task.threads, task.device)

@@ -13,20 +13,20 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from xinfer.bench.bare import Bare, Encoded, Pair
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LONGEST = 512
 
 
-def load(path: Path, embeds: bool, dtype: str, threads: int) -> Bare:
-    """A cross-encoder or an embedding model on the CPU."""
+def load(path: Path, embeds: bool, dtype: str, threads: int, device: str = "cpu") -> Bare:
+    """A cross-encoder or an embedding model on a device as torch names it."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(threads)
     quiet: Any = transformers.logging
     quiet.disable_progress_bar()
     weights: dict[str, Any] = {"dtype": DTYPES[dtype]}
     if embeds:
-        return Embedding(SentenceTransformer(str(path), device="cpu", local_files_only=True, model_kwargs=weights))
-    return Reranker(CrossEncoder(str(path), device="cpu", local_files_only=True, model_kwargs=weights))
+        return Embedding(SentenceTransformer(str(path), device=device, local_files_only=True, model_kwargs=weights))
+    return Reranker(CrossEncoder(str(path), device=device, local_files_only=True, model_kwargs=weights))
 
 
 class Reranker(Bare):
@@ -45,7 +45,7 @@ class Reranker(Bare):
     def forward(self, batch: Sequence[Encoded]) -> list[Any]:
         """One number each."""
         with torch.inference_mode():
-            logits = self._model(**_padded(self._tokenizer, batch)).logits[:, 0]
+            logits = self._model(**_padded(self._tokenizer, batch, self._model.device)).logits[:, 0]
             return list(torch.sigmoid(logits.float()).tolist())
 
 
@@ -64,8 +64,8 @@ class Embedding(Bare):
     def forward(self, batch: Sequence[Encoded]) -> list[Any]:
         """One vector each."""
         with torch.inference_mode():
-            vectors = self._model(_padded(self._tokenizer, batch))["sentence_embedding"]
-            return list(vectors.float().numpy())
+            vectors = self._model(_padded(self._tokenizer, batch, self._model.device))["sentence_embedding"]
+            return list(vectors.float().cpu().numpy())
 
 
 def _rows(encoding: Mapping[str, list[list[int]]]) -> list[Encoded]:
@@ -73,5 +73,6 @@ def _rows(encoding: Mapping[str, list[list[int]]]) -> list[Encoded]:
     return [dict(zip(names, row, strict=True)) for row in zip(*(encoding[name] for name in names), strict=True)]
 
 
-def _padded(tokenizer: Any, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    return dict(tokenizer.pad({name: [item[name] for item in batch] for name in batch[0]}, padding=True, return_tensors="pt"))
+def _padded(tokenizer: Any, batch: Sequence[Encoded], device: torch.device) -> dict[str, torch.Tensor]:
+    padded = tokenizer.pad({name: [item[name] for item in batch] for name in batch[0]}, padding=True, return_tensors="pt")
+    return dict(padded.to(device))

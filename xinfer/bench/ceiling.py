@@ -105,7 +105,8 @@ def _receive(pipe: Connection) -> Part:
 @click.option("--model-path", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="The model's folder.")
 @click.option("--kind", type=click.Choice(["rerank", "embedding"]), default="rerank", show_default=True)
 @click.option("--engine", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="torch only.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True, help="torch only.")
+@click.option("--device", default="cpu", show_default=True, help="torch only: cpu, cuda or cuda:N; all processes share a GPU.")
 @click.option("--mode", type=click.Choice(["sorted-tokens", "single"]), default="sorted-tokens", show_default=True)
 @click.option("-n", "--requests", type=click.IntRange(1), default=600, show_default=True)
 @click.option("--docs-cycle", default="20", show_default=True, help="Documents of one request after the other, in turn.")
@@ -115,7 +116,7 @@ def _receive(pipe: Connection) -> Part:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--tokens", type=click.IntRange(1), default=2048, show_default=True, help="Padded tokens of a batch.")
 def main(
-    model_path: Path, kind: str, engine: str, dtype: str, mode: str, requests: int, docs_cycle: str, words: str, seed: int,
+    model_path: Path, kind: str, engine: str, dtype: str, device: str, mode: str, requests: int, docs_cycle: str, words: str, seed: int,
     processes: int, threads: int, tokens: int,
 ) -> None:  # fmt: skip
     """Prints JSON."""
@@ -123,9 +124,9 @@ def main(
         load = Load(Kind(kind), sizes=parse_sizes(docs_cycle), words=parse_words(words), seed=seed)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    task = Task(model_path, load, requests, engine, dtype, threads=threads, tokens=tokens, single=mode == "single")
+    task = Task(model_path, load, requests, engine, dtype, device, threads=threads, tokens=tokens, single=mode == "single")
     found = measure(task, processes)
-    asked = {"mode": mode, "engine": engine, "dtype": dtype, "processes": processes, "threads": threads, "tokens": tokens}
+    asked = {"mode": mode, "engine": engine, "dtype": dtype, "device": device, "processes": processes, "threads": threads, "tokens": tokens}
     click.echo(json.dumps(asked | asdict(found), indent=2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -229,6 +230,7 @@ class TorchModel(LoadedModel):
         """Drop the weights and what is cached."""
         self.unload()
         self.unpadded = self._staging = None
+        gc.collect()  # modules and what wraps them hold each other
         self.release_memory()
 
 

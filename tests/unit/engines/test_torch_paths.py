@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -267,3 +269,17 @@ def test_batches_in_flight_each_get_their_own_answer(reranker: Path) -> None:
 def test_the_probe_has_padding_and_neighbours_of_one_length() -> None:
     assert len(set(torch_tuning.PROBE_LENGTHS)) < len(torch_tuning.PROBE_LENGTHS)
     assert len(set(torch_tuning.PROBE_LENGTHS)) > 1
+
+
+@pytest.mark.parametrize("tune", [False, True])
+def test_a_closed_model_keeps_none_of_its_weights(reranker: Path, tune: bool) -> None:
+    model: Any = load(reranker, ModelType.RERANK, tune=tune)
+    scores(model, pairs=True)
+    weights = [weakref.ref(weight) for weight in model.transformer.parameters()]
+    gc.disable()
+    try:
+        model.close()
+    finally:
+        gc.enable()
+    assert weights
+    assert not [weight for weight in weights if weight() is not None]
