@@ -54,6 +54,25 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleTimings:
+    """When replicas are added and let go by load, in seconds (doc/adr/0015-autoscaling.md).
+
+    Attributes:
+        report: between two reports of an API process; three missed ones, and its load no longer counts.
+        mean: of the load that decides; ``up`` and ``down``: how long it must ask for more, or for less.
+        surge: of the load that decides at once, if it is twice the target.
+        idle: without a request until a model that may sleep does; a launch may say otherwise.
+    """
+
+    report: float = 2.0
+    mean: float = 30.0
+    up: float = 10.0
+    down: float = 300.0
+    surge: float = 6.0
+    idle: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds; tests shorten them."""
 
@@ -62,6 +81,7 @@ class Timings:
     lost: float = 10.0
     settle: float = 15.0
     hold_for_replica: float = 30.0
+    hold_for_wake: float = 120.0
     drain: float = 30.0
     stop: float = 10.0
     spawn: float = 60.0
@@ -70,6 +90,7 @@ class Timings:
     health_every: float = 5.0
     health_deadline: float = 30.0
     request: float = 600.0
+    scale: ScaleTimings = field(default_factory=ScaleTimings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from scripts.simulation.figures import Figure, times
-from tests.simulation.fake_cluster import SPEC, TIMINGS, FakeCluster
+from tests.simulation.fake_cluster import TIMINGS, FakeCluster
 from tests.simulation.fake_worker import GIB
+from tests.simulation.people import SPEC
 from tests.simulation.weather import Shape
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId

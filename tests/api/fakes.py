@@ -15,7 +15,7 @@ from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, Work
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
-from xinfer.cluster.deployment import Demand
+from xinfer.cluster.deployment import Demand, Scaling
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId
 from xinfer.cluster.keys import Key
@@ -28,6 +28,7 @@ from xinfer.control.whereabouts import unknown, whereabouts
 from xinfer.errors import AlreadyExists, ModelNotFound, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlannedMove, PlanReply
+from xinfer.schemas.models import ScaleRequest
 
 DIM = 8
 RERANKER = ModelSpec(name="tiny-reranker", type=ModelType.RERANK, engine="onnxruntime", sources=(LocalSource(path="/m/ce"),), max_tokens=64)
@@ -152,7 +153,8 @@ class FakeControl:
         self.confined: list[bool] = []
         self.made: list[Key] = []
         self.placements: list[Placement] = []
-        self.scaled: list[tuple[ModelUid, int]] = []
+        self.scaled: list[tuple[ModelUid, ScaleRequest]] = []
+        self.stopped: list[tuple[ModelUid, bool]] = []
         self.moved: list[ReplicaId] = []
         self.drained: list[tuple[str, bool | None]] = []
         self.rebalanced: list[RebalanceRequest] = []
@@ -205,9 +207,10 @@ class FakeControl:
         self.launched.append(request)
         return self.plan_reply
 
-    async def stop(self, model_uid: ModelUid) -> None:
+    async def stop(self, model_uid: ModelUid, drain: bool = True) -> None:
         """Removes the deployment."""
         self._has(model_uid)
+        self.stopped.append((model_uid, drain))
         self.state = replace(self.state, deployments={k: v for k, v in self.state.deployments.items() if k != model_uid})
 
     async def cancel(self, model_uid: ModelUid) -> None:
@@ -241,11 +244,12 @@ class FakeControl:
         self.state = replace(self.state, replicas=left)
         return sum(r.model_uid == model_uid for r in left.values())
 
-    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
-        """Notes the count."""
+    async def scale(self, model_uid: ModelUid, wanted: ScaleRequest) -> Scaled:
+        """Notes what is wanted."""
         self._has(model_uid)
-        self.scaled.append((model_uid, replicas))
-        return Scaled(replicas, (ReplicaId(f"{model_uid}-9"),), ())
+        self.scaled.append((model_uid, wanted))
+        bounds = Scaling(wanted.min_replica or 0, wanted.max_replica) if wanted.max_replica else None
+        return Scaled(wanted.replica or 1, (ReplicaId(f"{model_uid}-9"),), (), bounds)
 
     async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
         """A new replica on device 3."""

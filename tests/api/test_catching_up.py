@@ -40,7 +40,7 @@ class Supervisor:
     async def wait_ready(self, model_uid: ModelUid, wait: float) -> bool:
         return True
 
-    async def stop(self, model_uid: ModelUid) -> None:
+    async def stop(self, model_uid: ModelUid, drain: bool) -> None:
         self.table = replace(self.table, version=self.table.version + 1, models={})
 
 

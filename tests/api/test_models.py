@@ -10,6 +10,7 @@ import pytest
 from tests.api.conftest import Api
 from tests.api.test_disconnect import Hung
 from xinfer.errors import LaunchFailed, NoFit, SupervisorUnreachable
+from xinfer.schemas.models import ScaleRequest
 
 LAUNCH: dict[str, Any] = {"model_name": "tiny", "model_type": "rerank", "model_uid": "new"}
 
@@ -225,19 +226,25 @@ async def test_progress_and_ready(api: Api) -> None:
 
 async def test_scaling_says_what_it_came_to(api: Api) -> None:
     reply = await api.http.post("/v1/models/ce/scale", json={"replica": 3})
-    assert reply.json() == {"model_uid": "ce", "replica": 3, "added": ["ce-9"], "removed": []}
-    assert api.control.scaled == [("ce", 3)]
+    said = {"model_uid": "ce", "replica": 3, "min_replica": 3, "max_replica": 3, "added": ["ce-9"], "removed": []}
+    assert reply.json() == said
+    assert api.control.scaled == [("ce", ScaleRequest(replica=3))]
+    bounds = {"min_replica": 0, "max_replica": 4, "idle_seconds": 60}
+    reply = await api.http.post("/v1/models/ce/scale", json=bounds)
+    assert (reply.json()["min_replica"], reply.json()["max_replica"]) == (0, 4)
+    assert api.control.scaled[-1] == ("ce", ScaleRequest(**bounds))
     assert (await api.http.post("/v1/models/nobody/scale", json={"replica": 3})).status_code == 404
 
 
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"replica": 0}, "replica must be at least 1, not 0."),
+        ({"replica": -1}, "replica must be at least 0, not -1."),
+        ({"min_replica": True}, "min_replica must be a whole number, not true."),
         ({"replica": True}, "replica must be a whole number, not true."),
         ({"replica": 10_001}, "replica must be between 1 and 10000, not 10001."),
-        ({}, "replica is required."),
-        ({"replica": 2, "slots": ["x"]}, "slots is not a known field; known are replica."),
+        ({"idle_seconds": "long"}, "idle_seconds must be a number, not 'long'."),
+        ({"replica": 2, "slots": ["x"]}, "slots is not a known field; known are replica, min_replica, max_replica, idle_seconds."),
     ],
 )
 async def test_scalings_that_are_refused(api: Api, body: Any, sentence: str) -> None:

@@ -35,6 +35,7 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("POST", "/v1/models", "", {**LAUNCH, "model_uid": None}, set()),
     ("POST", "/v1/models/{model_uid:path}/replicas", "", {"replica": 1}, {"launcher"}),
     ("POST", "/v1/models/{model_uid:path}/scale", "", {"replica": 3}, {"launcher"}),
+    ("POST", "/v1/models/{model_uid:path}/scale", "", {"min_replica": 0, "max_replica": 3}, {"launcher"}),
     ("POST", "/v1/models/{model_uid:path}/replicas/{replica_id}/move", "", {}, {"launcher"}),
     # So do their logs: a library may print anything, and who only reads may be a scraper.
     ("GET", "/v1/models/{model_uid:path}/replicas/{replica_id}/logs", "", None, {"launcher"}),
@@ -42,6 +43,7 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("DELETE", "/v1/models/{model_uid:path}/replicas/{replica_id}", "", None, {"stopper"}),
     ("POST", "/v1/models/{model_uid:path}/cancel", "", {}, {"stopper"}),
     ("DELETE", "/v1/models/{model_uid:path}", "", None, {"stopper"}),
+    ("DELETE", "/v1/models/{model_uid:path}", "?drain=false", None, {"stopper"}),
     # A look at the whole cluster takes `read` of all models.
     ("GET", "/v1/cluster/slots", "", None, {"reader"}),
     ("GET", "/v1/cluster/info", "", None, {"reader"}),

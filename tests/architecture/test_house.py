@@ -27,6 +27,7 @@ BORDERS = {
     "actors/supervisor.py": 1,
     "actors/worker.py": 1,
     "api/links.py": 1,
+    "api/reporting.py": 1,
     "api/errors.py": 1,
     "engines/onnx_models.py": 1,
     "processes/probe.py": 1,

@@ -12,26 +12,19 @@ from collections.abc import Callable
 
 from tests.simulation.fake_worker import GIB, FakeWorker, Process
 from tests.simulation.invariants import Invariants
+from tests.simulation.people import SPEC, People
 from tests.simulation.weather import CALM, STORM, Shape, small
-from xinfer.catalog.spec import Dtype, LocalSource, ModelSpec, ModelType
+from xinfer.actors.autoscaler import Autoscaler
 from xinfer.cluster.deployment import Demand, Deployment
-from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
+from xinfer.cluster.ids import Address, Epoch, ModelUid, WorkerId
+from xinfer.cluster.load import ModelLoad
 from xinfer.cluster.replica import Phase
-from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.effects import Effect, StopReplica
 from xinfer.control.events import (
-    DrainRequested,
     Event,
-    LaunchRequested,
-    MoveRequested,
-    RebalanceRequested,
     ReplicaEnded,
     ReplicaRefused,
-    ReplicaRemoved,
-    ReplicasAdded,
-    ScaledDown,
-    StopRequested,
     Tick,
     WorkerBeat,
     WorkerGone,
@@ -40,13 +33,10 @@ from xinfer.control.events import (
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.restore import restore
 from xinfer.control.step import step
-from xinfer.errors import Unavailable, XinferError
-from xinfer.placement.wants import Room
-from xinfer.settings import Timings
+from xinfer.settings import ScaleTimings, Timings
 
-TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0)
-SPEC = ModelSpec(name="m", type=ModelType.RERANK, engine="sentence_transformers", sources=(LocalSource(path="/m"),))
-OPEN = (Dtype.FLOAT32, Dtype.BFLOAT16)
+TIMINGS = Timings(spawn=15.0, load=30.0, drain=4.0, stop=3.0, scale=ScaleTimings(1.0, 4.0, 2.0, 8.0, 2.0))
+API = Address("10.0.0.9:1")
 EPOCH_BLOCK = 1_000
 
 
@@ -74,11 +64,13 @@ class FakeCluster:
         self.log: deque[str] = deque(maxlen=60)
         self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = itertools.count()
-        self._models = itertools.count()
+        self.people = People(self)
         if self.shape.replicas:
             self._fill()
         self.begin_supervisor()
+        self.load: dict[ModelUid, int] = {}
         self._every(1.0, self._tick)
+        self._every(TIMINGS.scale.report, self._report)
         for worker in self.workers.values():
             self._every(2.0, lambda worker=worker: self._beat(worker))  # type: ignore[misc]
             self._every(0.5, lambda worker=worker: self._talk(worker))  # type: ignore[misc]
@@ -134,6 +126,7 @@ class FakeCluster:
         deployments, expected, draining = self.stored
         self.snapshot = restore(deployments, expected, epoch, self.now, TIMINGS, draining)
         self.check.begin(self.snapshot)
+        self.autoscaler = Autoscaler(lambda: self.snapshot, self._by_load, TIMINGS)
         self.supervisor_up = True
         self.log.append(f"{self.now:.2f} supervisor life {self.life}, expects {sorted(expected)}")
 
@@ -166,25 +159,35 @@ class FakeCluster:
         """What the store keeps."""
         deployments, workers, _draining = self.stored
         if after.deployments is not before.deployments:
-            deployments = tuple(d for d in after.deployments.values() if d.ordinals)
+            deployments = tuple(d for d in after.deployments.values() if not d.stopping)
         if after.workers.keys() != before.workers.keys() or after.expected != before.expected:
             workers = frozenset(after.workers) | after.expected
         self.stored = (deployments, workers, after.draining)
 
-    def ask(self, event: Event) -> None:
-        """What people ask for may be refused; then nothing has changed."""
-        if self.supervisor_up:
-            try:
-                self.do(event)
-            except XinferError as error:
-                self.log.append(f"{self.now:.2f}   refused: {error}")
+    def _by_load(self, event: Event) -> None:
+        before = self.snapshot
+        self.do(event)
+        self.check.scaled(before, event, self.snapshot)
 
     def _tick(self) -> None:
         """A tick, and more of them at once while there is something left to do: as the supervisor does it."""
         while self.supervisor_up:
             self.do(Tick(self.now))
+            self.autoscaler.tick({API: self.now}, self.now)
             if not self.snapshot.behind:
                 return
+
+    def _report(self) -> None:
+        """One API process says what it has to do; work waits for a model that sleeps."""
+        if not self.supervisor_up:
+            return
+        said = {}
+        for uid, deployment in self.snapshot.deployments.items():
+            tokens = self.load.get(uid, 0)
+            if deployment.closing and self.dice.random() < 0.5:
+                tokens = self.load[uid] = 0
+            said[uid] = ModelLoad(tokens, tokens > 0, tokens > 0 and deployment.asleep is not None, deployment.closing > 0)
+        self.autoscaler.report(API, said, self.now)
 
     # --- the network ---
 
@@ -205,8 +208,7 @@ class FakeCluster:
             return
         replica = effect.assignment.replica
         refusal = "connection refused" if not worker.up else worker.refusal(replica)
-        held = worker.running.get(replica.id)
-        if not worker.linked or (held is not None and held.replica.epoch == replica.epoch):
+        if not worker.linked or worker.runs(replica.id, replica.epoch):
             return
         if refusal:
             if life == self.life and self.supervisor_up:
@@ -242,7 +244,8 @@ class FakeCluster:
         if worker.registration is None:
             if not worker.joining:
                 worker.joining = True
-                hello = WorkerJoined(worker.hello(), tuple(p.replica for p in worker.running.values()))
+                running = tuple(p.replica for p in worker.running.values())
+                hello = WorkerJoined(worker.hello(), running, max(worker.begun, default=Epoch(0)))
                 self.at(self._delay(), lambda: self._join(worker, hello, life, process))
             return
         news, worker.outbox = worker.outbox, []
@@ -286,7 +289,7 @@ class FakeCluster:
 
         self.at(self._delay(), arrive)
 
-    # --- faults and people ---
+    # --- faults ---
 
     def kill_replica(self) -> None:
         busy = [w for w in self.workers.values() if w.running]
@@ -313,59 +316,6 @@ class FakeCluster:
         worker.linked = False
         self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "linked", True))
 
-    def _demand(self) -> Demand:
-        worker = self.dice.choice(list(self.workers.values()))
-        size = self.dice.choice([2, 4, 8, 12]) * GIB
-        kind = self.dice.random()
-        if kind < 0.3:
-            count = self.dice.randint(1, min(2, len(worker.devices)))
-            chosen = self.dice.sample(worker.devices, count)
-            return Demand(size, count, Slot(worker.id, tuple(d.uuid for d in chosen)))
-        if kind < 0.4:
-            return Demand(size, 1, None, worker.id)
-        return Demand(size, 2 if kind < 0.5 else 1, fixed_bytes=self.dice.random() < 0.3)
-
-    def launch(self) -> None:
-        demands = tuple(self._demand() for _ in range(self.dice.randint(1, 3)))
-        uid = ModelUid(f"m{next(self._models) % self.shape.models}")
-        ordinals = tuple(range(len(demands)))
-        left_open = OPEN if self.dice.random() < 0.6 else ()
-        self.ask(LaunchRequested(Deployment(uid, SPEC, demands, ordinals, self.now, next_ordinal=len(demands), dtype_open=left_open)))
-
-    def _some_model(self) -> ModelUid:
-        return self.dice.choice([*self.snapshot.deployments, ModelUid("none")])
-
-    def stop(self) -> None:
-        self.ask(StopRequested(self._some_model()))
-
-    def add(self) -> None:
-        self.ask(ReplicasAdded(self._some_model(), (self._demand(),)))
-
-    def remove(self) -> None:
-        replica = self.dice.choice([*self.snapshot.replicas, ReplicaId("none-0")])
-        known = self.snapshot.replicas.get(replica)
-        self.ask(ReplicaRemoved(known.model_uid if known else self._some_model(), replica))
-
-    def scale_down(self) -> None:
-        self.ask(ScaledDown(self._some_model(), self.dice.randint(1, 3)))
-
-    def move(self) -> None:
-        replica = self.dice.choice([*self.snapshot.replicas, ReplicaId("none-0")])
-        known = self.snapshot.replicas.get(replica)
-        self.ask(MoveRequested(known.model_uid if known else self._some_model(), replica, self._demand()))
-
-    def drain(self) -> None:
-        worker = self.dice.choice(list(self.workers))
-        self.ask(DrainRequested(worker, undo=worker in self.snapshot.draining))
-
-    def rebalance(self) -> None:
-        room = self.dice.choice([(), (Room(self.dice.choice([8, 14, 20]) * GIB, self.dice.randint(1, 2)),)])
-        if self.supervisor_up:
-            try:
-                self.do(RebalanceRequested(self.dice.randint(1, 8), room))
-            except Unavailable as error:  # it settles; what was planned is never refused for any other reason
-                self.log.append(f"{self.now:.2f}   refused: {error}")
-
     def stray_news(self) -> None:
         """Something from long ago, or of nobody."""
         known = self.dice.choice([None, *self.snapshot.replicas.values()])
@@ -378,16 +328,9 @@ class FakeCluster:
             (self.kill_replica, 6),
             (self.kill_worker, 2),
             (self.cut_link, 2),
-            (self.launch, 7),
-            (self.stop, 1.5),
-            (self.add, 3),
-            (self.remove, 1.5),
-            (self.scale_down, 1),
-            (self.move, 3),
-            (self.drain, 1.5),
-            (self.rebalance, 8),
             (self.stray_news, 2),
-            (self.kill_supervisor if self.supervisor_up else self.launch, 1),
+            (self.kill_supervisor if self.supervisor_up else self.people.launch, 1),
+            *self.people.wishes(),
         ]
         self.dice.choices([act for act, _ in actions], [weight for _, weight in actions])[0]()
 

@@ -66,6 +66,12 @@ def unfinished(cluster: FakeCluster) -> list[str]:
                 left.append(f"{replica.id}@{replica.epoch} should be ready on {home} and really is {life}")
         elif not (_gave_up(replica) or _cannot_be_placed(cluster, replica)):
             left.append(f"{replica.id}@{replica.epoch} is {replica.phase}, really {life}: {replica.error}")
+    for uid, deployment in snapshot.deployments.items():
+        bounds, room = deployment.scaling, cluster.autoscaler.notes.get(uid)
+        if bounds is not None and deployment.wanted < bounds.min_replica and not (room and room.no_room):
+            left.append(f"{uid} has {deployment.wanted} replicas, fewer than {bounds.min_replica}, and says no reason")
+        if deployment.stopping:
+            left.append(f"{uid} is still stopping")
     return left + [f"{key} still runs on {where}" for key, where in lives.items()]
 
 

@@ -6,6 +6,7 @@ devices, their models and those models' routes. ``whole`` checks all there is, a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NoReturn, TypeVar
 
@@ -20,7 +21,7 @@ from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.effects import Effect, StartReplica
-from xinfer.control.events import Event, RebalanceRequested, ReplicaEnded, WorkerBeat, WorkerJoined
+from xinfer.control.events import Event, RebalanceRequested, ReplicaEnded, ReplicasAdded, ScaledDown, WorkerBeat, WorkerJoined
 from xinfer.placement.rebalance import plan_rebalance
 
 CHARGED = HOLDS_SLOT | {Phase.QUEUED}
@@ -45,6 +46,7 @@ class Invariants:
         self.steps = 0
         self.wholes = 0
         self.rebalanced = 0
+        self.by_load: Counter[str] = Counter()
 
     def begin(self, snapshot: Snapshot) -> None:
         """A supervisor starts."""
@@ -107,6 +109,21 @@ class Invariants:
             self._fail("the room that was carried on is not that of the rows")
         for uid in shown:
             self._named(snapshot, shown[uid])
+
+    def scaled(self, before: Snapshot, event: Event, after: Snapshot) -> None:
+        """The autoscaler changed something: nothing but what it may, towards or within the bounds, and no pin was let go."""
+        if not isinstance(event, ReplicasAdded | ScaledDown):
+            self.by_load["stopped with empty queues"] += 1
+            return
+        old, new = before.deployments[event.model_uid], after.deployments[event.model_uid]
+        if old.scaling is None or old.scaling != new.scaling:
+            self._fail(f"{old.uid} is scaled by load and nobody asked for that")
+        low, high = sorted((old.wanted, new.wanted))
+        if not old.scaling.min_replica <= new.wanted <= old.scaling.max_replica and not low < high <= old.scaling.min_replica:
+            self._fail(f"{old.uid} went from {old.wanted} to {new.wanted} replicas, outside of {old.scaling}")
+        if {d.pin for d in old.demands if d.pin} - {d.pin for d in new.demands if d.pin}:
+            self._fail(f"{old.uid} lost a pinned replica to the load")
+        self.by_load["woken" if not old.wanted else "asleep" if not new.wanted else "more" if new.wanted > old.wanted else "fewer"] += 1
 
     def _fail(self, what: str) -> NoReturn:
         raise AssertionError(what + "\n" + "\n".join(self._log))
@@ -239,12 +256,20 @@ class Invariants:
             return
         if not set(ordinals) >= set(deployment.ordinals):
             self._fail(f"{uid} wants {deployment.ordinals} and has rows for {ordinals}")
-        if not rows:
+        if not rows and deployment.asleep is None:
             self._fail(f"{uid} has neither replicas nor a wish for any")
         if len(deployment.demands) != len(deployment.ordinals) or len(set(deployment.ordinals)) != len(deployment.ordinals):
             self._fail(f"{uid} has ordinals {deployment.ordinals} for {len(deployment.demands)} demands")
+        self._scaling(deployment)
         self._moves(after, deployment, rows)
         self._dtypes(before.deployments.get(uid), deployment, rows)
+
+    def _scaling(self, deployment: Deployment) -> None:
+        scaling = deployment.scaling
+        if scaling is not None and deployment.wanted > scaling.max_replica:
+            self._fail(f"{deployment.uid} has {deployment.wanted} replicas, more than {scaling.max_replica}")
+        if deployment.asleep is not None and (deployment.ordinals or scaling is None or scaling.min_replica):
+            self._fail(f"{deployment.uid} is asleep and should not be")
 
     def _moves(self, after: Snapshot, deployment: Deployment, rows: Iterable[Replica]) -> None:
         """Both ends are wanted, nobody is in two moves, and a move is over once its successor is ready."""

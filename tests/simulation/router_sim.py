@@ -30,7 +30,9 @@ class Simulation:
         self.noise = noise
         self.dice = random.Random(seed)
         self.routers = [
-            ModelRouter("m", limits=limits or Limits(), hold=30.0, call_timeout=600.0, dice=self.dice, api_processes=api_processes)
+            ModelRouter(
+                "m", limits=limits or Limits(), hold=30.0, wake=120.0, call_timeout=600.0, dice=self.dice, api_processes=api_processes
+            )
             for _ in range(api_processes)
         ]
         self.router = self.routers[0]

@@ -5,6 +5,8 @@ A failure prints its seed and the last events; ``scripts/simulate --replay SEED`
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.simulation.history import history
@@ -15,14 +17,24 @@ HISTORIES, BLOCK = 200, 10
 @pytest.mark.parametrize("block", range(HISTORIES // BLOCK), ids=lambda block: f"seed_block{block}")
 def test_a_cluster_comes_through_any_history(block: int) -> None:
     steps = started = restarted = 0
+    by_load: Counter[str] = Counter()
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         cluster = history(seed)
         steps += cluster.steps
         started += cluster.check.started
         restarted += cluster.check.restarted
+        by_load += cluster.check.by_load
     assert steps > 200 * BLOCK, "a history that does nothing proves nothing"
     assert started > 10 * BLOCK
     assert restarted > BLOCK
+    assert {"more", "fewer", "stopped with empty queues"} <= set(by_load), by_load
+
+
+def test_models_sleep_and_wake_in_these_histories() -> None:
+    by_load: Counter[str] = Counter()
+    for seed in range(2 * BLOCK):
+        by_load += history(seed).check.by_load
+    assert min(by_load["asleep"], by_load["woken"]) > 3, by_load
 
 
 def test_histories_have_moves_of_rebalances_in_them() -> None:

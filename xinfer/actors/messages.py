@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
-from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.deployment import Deployment, Scaling
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
@@ -34,10 +34,12 @@ class Hello:
     Attributes:
         worker: its epoch is ignored; the supervisor gives a new one.
         running: every replica it holds, starting ones too.
+        begun: the largest epoch of a replica that it ever began; 0 = none.
     """
 
     worker: Worker
     running: tuple[Replica, ...] = ()
+    begun: Epoch = Epoch(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,20 @@ class Scaled:
     """What a change of a deployment came to.
 
     Attributes:
-        replicas: wanted from now on.
+        replicas: wanted now; ``scaling``: between which the load decides, None = as people say.
     """
 
     replicas: int
     added: tuple[ReplicaId, ...] = ()
     removed: tuple[ReplicaId, ...] = ()
+    scaling: Scaling | None = None
 
     @classmethod
     def between(cls, before: Deployment, after: Deployment) -> Scaled:
         """The difference of two states of one deployment."""
         added = tuple(replica_id(after.uid, ordinal) for ordinal in after.ordinals if ordinal not in before.ordinals)
         removed = tuple(replica_id(before.uid, ordinal) for ordinal in before.ordinals if ordinal not in after.ordinals)
-        return cls(after.wanted, added, removed)
+        return cls(after.wanted, added, removed, after.scaling)
 
 
 @dataclass(frozen=True, slots=True)

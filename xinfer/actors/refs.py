@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
+from xinfer.cluster.load import ModelLoad
 from xinfer.cluster.replica import Assignment
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
@@ -37,12 +38,14 @@ from xinfer.control.events import Event
 from xinfer.errors import DeadlineExceeded, ReplicaLost, SupervisorUnreachable, WorkerNotFound
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.schemas.models import ScaleRequest
 
 DIAL = 4.0
 CONTROL = 20.0
 STOP = 120.0
 REHEARSAL = 90.0
 GOODBYE = 3.0
+REPORT = 5.0
 SIBLING = 1.0
 
 
@@ -220,6 +223,10 @@ class SupervisorRef:
         """API processes that asked for routes lately."""
         return await self._call("api_processes", timeout=SIBLING)  # type: ignore[no-any-return]
 
+    async def report(self, process: Address, loads: Mapping[ModelUid, ModelLoad]) -> dict[ModelUid, str]:
+        """What an API process has to do for each model; returns the models that it waits for and that cannot be woken, with the reason."""
+        return await self._call("report", process, loads, timeout=REPORT)  # type: ignore[no-any-return]
+
     async def snapshot(self) -> Snapshot:
         """The whole cluster, for listings."""
         return await self._call("snapshot")  # type: ignore[no-any-return]
@@ -232,9 +239,9 @@ class SupervisorRef:
         """What ``launch`` would do."""
         return await self._call("plan", request, confined, timeout=60.0)  # type: ignore[no-any-return]
 
-    async def stop(self, model_uid: ModelUid) -> None:
+    async def stop(self, model_uid: ModelUid, drain: bool = True) -> None:
         """Stop a deployment and wait until it is gone, or for drain and stop time. Raises ModelNotFound."""
-        await self._call("stop", model_uid, timeout=STOP)
+        await self._call("stop", model_uid, drain, timeout=STOP)
 
     async def add_replicas(self, model_uid: ModelUid, placement: Placement) -> tuple[ReplicaId, ...]:
         """Add replicas. Raises ModelNotFound, InvalidPlacement, NoFit."""
@@ -244,9 +251,9 @@ class SupervisorRef:
         """Remove one replica; returns how many are left. Raises ModelNotFound, ReplicaNotFound."""
         return await self._call("remove_replica", model_uid, replica_id)  # type: ignore[no-any-return]
 
-    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
-        """Have so many replicas. Raises ModelNotFound, InvalidRequest, NoFit."""
-        return await self._call("scale", model_uid, replicas)  # type: ignore[no-any-return]
+    async def scale(self, model_uid: ModelUid, wanted: ScaleRequest) -> Scaled:
+        """Have so many replicas, or within other bounds. Raises ModelNotFound, InvalidRequest, NoFit."""
+        return await self._call("scale", model_uid, wanted)  # type: ignore[no-any-return]
 
     async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
         """Start the replica that takes another's place; its id. Raises ModelNotFound, ReplicaNotFound, InvalidRequest, NoFit."""

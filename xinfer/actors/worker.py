@@ -274,7 +274,7 @@ class WorkerActor(xo.StatelessActor):
     async def _join(self, supervisor: SupervisorRef) -> Epoch:
         running = tuple(h.replica for h in self._hosted.values())
         me = replace(self._me, free_bytes=await self._free(), last_seen=time.time())
-        welcome = await supervisor.join(Hello(me, running))
+        welcome = await supervisor.join(Hello(me, running, max(self._begun, default=Epoch(0))))
         self._me = replace(self._me, epoch=welcome.epoch)
         self._joined.set()
         log.info("joined", supervisor_epoch=welcome.supervisor_epoch, epoch=welcome.epoch, running=len(running))

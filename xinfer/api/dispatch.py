@@ -19,6 +19,7 @@ from xinfer.api.results import ReplicaCaller, RunResult, result_of
 from xinfer.api.stories import Stories
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import ModelUid
+from xinfer.cluster.load import ModelLoad
 from xinfer.cluster.routes import RouteTable
 from xinfer.errors import DeadlineExceeded, EngineError, ModelNotFound, ReplicaLost, Unavailable, XinferError
 from xinfer.routing.load import Flight, ReplicaLoad
@@ -38,6 +39,8 @@ class _Model:
         self.latency = Latency()
         self.waiting: dict[PendingRequest, asyncio.Future[None]] = {}
         self.tasks: dict[Flight, asyncio.Task[ShardResult]] = {}
+        self.busy = False  # there was a request since the last report of the load
+        self.told = False  # the supervisor, that the model has to wake, or that nothing is left of one that is being stopped
         self.pump_due = False
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = 0.0
@@ -51,6 +54,9 @@ class Dispatcher:
         clock: monotonic seconds.
         dice: breaks ties; a ``random.Random``.
         api_processes: of this server; they share each replica's window.
+
+    Attributes:
+        news: set when ``loads`` has something that the supervisor should not wait for.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Dispatcher:
         self._probes: set[asyncio.Task[bool]] = set()
         self._stories = Stories()
         self._closed = False
+        self.news = asyncio.Event()
 
     # --- routes ----------------------------------------------------------------------------------
 
@@ -99,6 +106,9 @@ class Dispatcher:
             model = self._models.get(uid)
             if model is None:
                 model = self._models[uid] = _Model(self._router(uid))
+            before = model.router.routes
+            if before is None or (before.asleep, before.closing) != (routes.asleep, routes.closing):
+                model.told = False
             model.router.update(routes, now)
         for uid, model in list(self._models.items()):
             if uid not in table.models:
@@ -110,6 +120,7 @@ class Dispatcher:
             uid,
             limits=self._limits,
             hold=self._timings.hold_for_replica,
+            wake=self._timings.hold_for_wake,
             call_timeout=self._timings.request,
             dice=self._dice,
             api_processes=self._api_processes,
@@ -149,6 +160,7 @@ class Dispatcher:
             InvalidItem, OutOfMemory, EngineError: an item failed; ``details["index"]`` says which.
         """
         model = self._model(model_uid)
+        model.busy = True
         request = model.router.submit(items, now=self._clock(), key=key, lane=lane, request_id=request_id, partial=partial)
         if request.settled:
             return result_of(request)
@@ -211,6 +223,10 @@ class Dispatcher:
             if flight in model.tasks:
                 model.tasks[flight].cancel()
         self._answer(model)
+        closed = router.routes is not None and router.routes.closing and router.idle()
+        if (closed or router.wants_waking) and not model.told:
+            model.told = True
+            self.news.set()
         if router.routes is None and router.idle() and not model.waiting:
             self._forget(uid, model)
             return
@@ -263,6 +279,32 @@ class Dispatcher:
         passed = not task.cancelled() and task.exception() is None and task.result()
         model.router.probed(load, passed, self._clock())
         self._kick(uid, model)
+
+    # --- the load, for the supervisor ------------------------------------------------------------
+
+    def loads(self) -> dict[ModelUid, ModelLoad]:
+        """Of every deployed model; what was ``busy`` begins anew."""
+        found = {}
+        for uid, model in self._models.items():
+            routes = model.router.routes
+            if routes is not None:
+                found[uid] = ModelLoad(
+                    tokens=model.router.tokens,
+                    busy=model.busy or not model.router.idle(),
+                    waiting=model.router.wants_waking,
+                    closing=routes.closing,
+                    documents=model.router.queue.items,
+                )
+            model.busy = False
+        return found
+
+    def not_woken(self, error: XinferError, uid: ModelUid | None = None) -> None:
+        """That model (None: any) cannot be woken now: fail what waits for it; the next request asks again."""
+        for name, model in self._models.items():
+            if model.router.wants_waking and uid in (None, name):
+                model.router.not_woken(error)
+                model.told = False
+                self._kick(name, model)
 
     # --- what can be asked -----------------------------------------------------------------------
 

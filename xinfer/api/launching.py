@@ -63,18 +63,18 @@ def placement(data: Any) -> Placement:
     return request.placement()
 
 
-def replica_count(data: Any) -> int:
+def scaling(data: Any) -> ScaleRequest:
     """The body of a scaling.
 
     Raises:
         InvalidRequest, InvalidPlacement: naming the field.
     """
     if isinstance(data, dict):
-        _check_counts(data)
-    count = parse(ScaleRequest, data).replica
-    if count > MAX_REPLICAS:
-        raise InvalidPlacement(f"replica must be between 1 and {MAX_REPLICAS}, not {count}.", param="replica")
-    return count
+        _check_counts(data, least=0)
+    request = parse(ScaleRequest, data)
+    if request.replica is not None and request.replica > MAX_REPLICAS:
+        raise InvalidPlacement(f"replica must be between 1 and {MAX_REPLICAS}, not {request.replica}.", param="replica")
+    return request
 
 
 def refuse_misspelt(extra: Mapping[str, Any], model: type[BaseModel]) -> None:
@@ -89,10 +89,10 @@ def refuse_misspelt(extra: Mapping[str, Any], model: type[BaseModel]) -> None:
             raise InvalidRequest(f"{name[:100]} is not a known field; did you mean {near[0]}?", param=name[:100])
 
 
-def _check_counts(data: Mapping[str, Any]) -> None:
+def _check_counts(data: Mapping[str, Any], least: int = 1) -> None:
     for name in _COUNTS:
         value = data.get(name)
         if isinstance(value, bool):
             raise InvalidPlacement(f"{name} must be a whole number, not {str(value).lower()}.", param=name)
-        if name == "replica" and isinstance(value, int) and value < 1:
-            raise InvalidPlacement(f"replica must be at least 1, not {value}.", param=name)
+        if name == "replica" and isinstance(value, int) and value < least:
+            raise InvalidPlacement(f"replica must be at least {least}, not {value}.", param=name)

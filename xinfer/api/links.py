@@ -17,6 +17,7 @@ from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.schemas.models import ScaleRequest
 
 log = structlog.get_logger(__name__)
 
@@ -129,9 +130,9 @@ class SupervisorControl:
         """What ``launch`` would do."""
         return await self._supervisor.plan(request, confined)
 
-    async def stop(self, model_uid: ModelUid) -> None:
+    async def stop(self, model_uid: ModelUid, drain: bool = True) -> None:
         """Stop a deployment; the next request here does not find it."""
-        await self._supervisor.stop(model_uid)
+        await self._supervisor.stop(model_uid, drain)
         await catch_up(self._supervisor, self._routes, self._update)
 
     async def cancel(self, model_uid: ModelUid) -> None:
@@ -162,9 +163,9 @@ class SupervisorControl:
         """Remove one replica."""
         return await self._supervisor.remove_replica(model_uid, replica_id)
 
-    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
-        """Have so many replicas."""
-        return await self._supervisor.scale(model_uid, replicas)
+    async def scale(self, model_uid: ModelUid, wanted: ScaleRequest) -> Scaled:
+        """Have so many replicas, or within other bounds."""
+        return await self._supervisor.scale(model_uid, wanted)
 
     async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:
         """Start the replica that takes another's place."""

@@ -24,6 +24,7 @@ from xinfer.api.dispatch import Dispatcher
 from xinfer.api.door import Connections, Door
 from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
 from xinfer.api.protocol import Http
+from xinfer.api.reporting import report_loads
 from xinfer.api.siblings import ApiSiblings
 from xinfer.cluster.ids import Address
 from xinfer.cluster.routes import RouteTable
@@ -57,6 +58,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
 
         control = SupervisorControl(supervisor, calls, dispatcher.routes, update)
         polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update, address), name="route poll")
+        reporting = asyncio.create_task(report_loads(supervisor, dispatcher, address, settings.timings.scale.report), name="load reports")
         siblings = ApiSiblings(supervisor, address)
         counting = asyncio.create_task(siblings.watch(dispatcher.share_with), name="sibling count") if settings.api_processes > 1 else None
         app = create_app(
@@ -78,6 +80,7 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         counts = Counts(payload["counts"], payload["index"]) if payload["counts"] is not None else None
         await _run_uvicorn(app, payload["fd"], stop, lambda: announce({"address": address}), counts, tls)
         polling.cancel()
+        reporting.cancel()
         if counting is not None:
             counting.cancel()
         await dispatcher.close()

@@ -18,6 +18,7 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
+from xinfer.schemas.models import ScaleRequest
 from xinfer.settings import Limits, Timings
 
 Lane = Literal["interactive", "bulk"]
@@ -91,8 +92,8 @@ class Control(Protocol):
     async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do; changes nothing."""
 
-    async def stop(self, model_uid: ModelUid) -> None:
-        """Stop all replicas and forget the deployment.
+    async def stop(self, model_uid: ModelUid, drain: bool = True) -> None:
+        """Stop all replicas and forget the deployment, once what was accepted before is served, or at once.
 
         Raises:
             ModelNotFound.
@@ -122,11 +123,11 @@ class Control(Protocol):
             ModelNotFound, ReplicaNotFound.
         """
 
-    async def scale(self, model_uid: ModelUid, replicas: int) -> Scaled:
-        """Have so many replicas; returns when they are placed, or leaving.
+    async def scale(self, model_uid: ModelUid, wanted: ScaleRequest) -> Scaled:
+        """Have so many replicas, or within other bounds; returns when they are placed, or leaving.
 
         Raises:
-            ModelNotFound, NoFit.
+            ModelNotFound, InvalidRequest, NoFit.
         """
 
     async def move(self, model_uid: ModelUid, replica_id: ReplicaId, placement: Placement) -> ReplicaId:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from xinfer.actors.messages import ReplicaStats
+from xinfer.actors.messages import ReplicaStats, Scaled
 from xinfer.catalog.spec import ModelSpec, ModelType
-from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.deployment import Deployment, ScaleNote
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.replica import HOLDS_SLOT, Phase, Replica
 from xinfer.cluster.routes import ModelRoutes, RouteTable
@@ -24,6 +25,7 @@ from xinfer.schemas.models import (
     ProgressReply,
     ReplicaEntry,
     ReplicaProgress,
+    ScaleReply,
 )
 
 ABILITIES = {ModelType.RERANK: ["rerank"], ModelType.EMBEDDING: ["embed"], ModelType.LLM: ["generate", "chat"]}
@@ -78,7 +80,11 @@ def replica_of(snapshot: Snapshot, uid: str, name: str) -> Replica:
 
 
 def models(snapshot: Snapshot) -> list[ModelEntry]:
-    """GET /v1/models, oldest first."""
+    """GET /v1/models, oldest first; one that is being stopped is listed no more."""
+    return [entry for entry in _models(snapshot) if not snapshot.deployments[ModelUid(entry.id)].stopping]
+
+
+def _models(snapshot: Snapshot) -> list[ModelEntry]:
     by_model: dict[ModelUid, list[Replica]] = {uid: [] for uid in snapshot.deployments}
     for replica in snapshot.replicas.values():
         by_model.setdefault(replica.model_uid, []).append(replica)
@@ -97,7 +103,8 @@ def model(snapshot: Snapshot, deployment: Deployment, replicas: Sequence[Replica
             "dtype": dtype,
             "dtype_why": deployment.dtype_why,
             "ready_replicas": sum(r.phase is Phase.READY for r in replicas),
-            "status": status_of(replicas, len(deployment.demands)),
+            "status": _status(deployment, replicas),
+            **_scaling(snapshot, deployment),
             "error_message": next((r.error for r in replicas if r.error and r.phase in (Phase.FAILED, Phase.BACKOFF)), ""),
             "address": addresses[0] if addresses else "",
             "accelerators": sorted({str(i) for r in replicas for i in gpu_idx(snapshot, r)}),
@@ -105,16 +112,62 @@ def model(snapshot: Snapshot, deployment: Deployment, replicas: Sequence[Replica
     )
 
 
+def _status(deployment: Deployment, replicas: Sequence[Replica]) -> str:
+    if deployment.closing:
+        return "TERMINATING"
+    return "ASLEEP" if deployment.asleep is not None else status_of(replicas, len(deployment.demands))
+
+
+def _scaling(snapshot: Snapshot, deployment: Deployment) -> dict[str, Any]:
+    """The bounds, and what the autoscaler says."""
+    scaling, note = deployment.scaling, snapshot.notes.get(deployment.uid)
+    return {
+        "min_replica": scaling.min_replica if scaling else deployment.wanted,
+        "max_replica": scaling.max_replica if scaling else deployment.wanted,
+        "idle_seconds": scaling.idle_seconds if scaling and not scaling.min_replica else None,
+        "wanted_replica": note.wanted if scaling and note else deployment.wanted,
+        "load": round(note.load, 2) if scaling and note else 0.0,
+        "scaling_why": _why(note) if scaling and note else "",
+    }
+
+
+def _why(note: ScaleNote) -> str:
+    short = f"wants {note.wanted}, no room: {note.no_room}" if note.no_room else ""
+    return "; ".join(part for part in (note.why, short) if part)
+
+
+def scaled(uid: str, change: Scaled) -> ScaleReply:
+    """POST /v1/models/{uid}/scale."""
+    return ScaleReply(
+        model_uid=uid,
+        replica=change.replicas,
+        min_replica=change.scaling.min_replica if change.scaling else change.replicas,
+        max_replica=change.scaling.max_replica if change.scaling else change.replicas,
+        added=list(change.added),
+        removed=list(change.removed),
+    )
+
+
 def models_from_routes(table: RouteTable) -> list[ModelEntry]:
     """The same list while the supervisor is away: less detail, but enough for clients to go on."""
-    return [model_from_routes(m) for m in sorted(table.models.values(), key=lambda m: (m.created_at, m.model_uid))]
+    return [model_from_routes(m) for m in sorted(table.models.values(), key=lambda m: (m.created_at, m.model_uid)) if not m.closing]
 
 
 def model_from_routes(routes: ModelRoutes) -> ModelEntry:
     """One model as the route table shows it."""
     wanted = len(routes.replicas) + routes.starting
     entry = _entry(routes.model_uid, routes.spec, routes.created_at, wanted)
-    status = "ERROR" if routes.failed else "CREATING" if not routes.replicas else "UPDATING" if routes.starting else "READY"
+    status = (
+        "ERROR"
+        if routes.failed
+        else "ASLEEP"
+        if routes.asleep
+        else "CREATING"
+        if not routes.replicas
+        else "UPDATING"
+        if routes.starting
+        else "READY"
+    )
     return entry.model_copy(
         update={
             "dtype": dtype_of(routes.spec, routes.dtype_open),
@@ -194,7 +247,7 @@ def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) 
         model_address=it.address or "",
         accelerators=[str(i) for i in indices],
         gpu_idx=indices,
-        status=STATUS.get(it.phase, "CREATING"),
+        status=STATUS.get(_phase(deployment, it), "CREATING"),
         created_ts=int(it.created_at),
         error_message=it.error,
         error_code=it.error_code,
@@ -202,7 +255,7 @@ def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) 
         slot=slot_text(it.slot, snapshot.workers) if it.slot else "",
         device=devices[0] if devices else None,
         devices=devices,
-        phase=it.phase.value,
+        phase=_phase(deployment, it).value,
         progress=_fraction(it),
         restarts=it.restarts,
         engine=spec.engine if spec else "",
@@ -218,6 +271,12 @@ def replica(snapshot: Snapshot, it: Replica, stats: ReplicaStats | None = None) 
     )
 
 
+def _phase(deployment: Deployment | None, it: Replica) -> Phase:
+    """One that serves what its model had accepted before it was stopped is on its way out."""
+    closing = deployment is not None and deployment.closing and it.phase is Phase.READY
+    return Phase.DRAINING if closing else it.phase
+
+
 def replicas(snapshot: Snapshot, uid: str, stats: Mapping[ReplicaId, ReplicaStats]) -> list[ReplicaEntry]:
     """GET /v1/models/{uid}/replicas.
 
@@ -231,7 +290,7 @@ def replicas(snapshot: Snapshot, uid: str, stats: Mapping[ReplicaId, ReplicaStat
 def instances(snapshot: Snapshot, model_name: str | None = None, model_uid: str | None = None) -> list[InstanceEntry]:
     """GET /v1/models/instances, filtered by name, uid or both."""
     entries = []
-    for entry in models(snapshot):
+    for entry in _models(snapshot):
         if (model_name and entry.model_name != model_name) or (model_uid and entry.id != model_uid):
             continue
         mine = replicas_of(snapshot, ModelUid(entry.id))

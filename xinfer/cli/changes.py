@@ -13,21 +13,43 @@ from xinfer.errors import LaunchFailed
 no_wait_flag = click.option("--no-wait", is_flag=True, help="Return as soon as it is placed.")
 
 
-@click.command(help="Change how many replicas a model has; those that go finish what they hold.")
+@click.command(help="Change how many replicas a model has, or between how many the load decides; those that go finish what they hold.")
 @click.argument("uid")
-@click.argument("replicas", type=click.IntRange(1))
+@click.argument("replicas", type=click.IntRange(0), required=False)
+@click.option("--min", "min_replica", type=int, metavar="N", help="The fewest that the load leaves; 0 = sleep when idle.")
+@click.option("--max", "max_replica", type=int, metavar="N", help="The most that the load asks for; the same as --min fixes the count.")
+@click.option("--idle", "idle_seconds", type=float, metavar="SECONDS", help="Without a request until it sleeps.")
 @no_wait_flag
 @options.connected()
 @options.reading()
-def scale(uid: str, replicas: int, no_wait: bool, endpoint: str, api_key: str | None, as_json: bool, quiet: bool) -> None:
+def scale(
+    uid: str,
+    replicas: int | None,
+    min_replica: int | None,
+    max_replica: int | None,
+    idle_seconds: float | None,
+    no_wait: bool,
+    endpoint: str,
+    api_key: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """What is worth least goes first: failed, waiting, starting; then unpinned, young ones."""
     form = output.form_for(as_json, quiet)
+    if replicas is None and min_replica is None and max_replica is None and idle_seconds is None:
+        raise click.UsageError("Say how many: xinfer scale UID 3, or xinfer scale UID --min 1 --max 4.")
     with connect.open_server(endpoint, api_key) as server:
-        change = server.scale(uid, replicas)
+        change = server.scale(uid, replicas, min_replica=min_replica, max_replica=max_replica, idle_seconds=idle_seconds)
+        if change["min_replica"] != change["max_replica"]:
+            output.note(f"{uid} has {change['min_replica']} to {change['max_replica']} replicas, as the load asks.")
         for name, words in (("added", "is started"), ("removed", "is let go")):
             for replica in change[name]:
                 output.note(f"{replica} {words}.")
-        if not no_wait:
+        if not change["replica"]:
+            output.note(f"{uid} is asleep; a request wakes it.")
+            if form is output.Form.TABLE:
+                return
+        elif not no_wait:
             follow(server, uid, endpoint)
         write(form, uid, server.replicas(uid), ready=not no_wait)
 

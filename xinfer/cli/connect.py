@@ -76,10 +76,10 @@ class Server:
         """``ReplicaEntry`` each, of one model."""
         return rows(self._client.replicas(uid))
 
-    def all_replicas(self) -> list[Row]:
+    def all_replicas(self, models: Iterable[Row]) -> list[Row]:
         """``ReplicaEntry`` each, with the model's uid beside it."""
         found = []
-        for model in self.models():
+        for model in models:
             with suppress(ModelNotFound):  # stopped since it was listed
                 found += [{"model_uid": model["id"], **replica} for replica in self.replicas(model["id"])]
         return found
@@ -88,13 +88,13 @@ class Server:
         """The last lines of a replica's stderr, or what was written ``after``."""
         return self._client.logs(uid, replica, lines, after)
 
-    def stop(self, uid: str) -> None:
+    def stop(self, uid: str, drain: bool) -> None:
         """Stop a model."""
-        self._client.stop(uid)
+        self._client.stop(uid, drain)
 
-    def scale(self, uid: str, replica: int) -> Row:
+    def scale(self, uid: str, replica: int | None, **bounds: Any) -> Row:
         """``ScaleReply``."""
-        return plain(self._client.scale(uid, replica))
+        return plain(self._client.scale(uid, replica, **bounds))
 
     def move(self, uid: str, replica: str, slot: str | None, worker_ip: str | None) -> Row:
         """``MoveReply``."""

@@ -31,8 +31,13 @@ def ps(uid: str | None, endpoint: str, api_key: str | None, as_json: bool, quiet
     """Of one model, or of all."""
     form = output.form_for(as_json, quiet)
     with connect.open_server(endpoint, api_key) as server:
-        found = server.replicas(uid) if uid else server.all_replicas()
-    output.write(form, columns.REPLICAS, found, identity=lambda row: row["replica_model_uid"], empty=NOTHING_RUNS)
+        known = [server.model(uid)] if uid else server.models()
+        found = server.replicas(uid) if uid else server.all_replicas(known)
+    output.write(form, columns.REPLICAS, found, identity=lambda row: row["replica_model_uid"], empty="" if known else NOTHING_RUNS)
+    if form in (output.Form.TABLE, output.Form.TSV):
+        for model in known:
+            if words := scaling(model):
+                output.note(f"{model['id']}: {words}")
 
 
 @click.command(help="Show one model and its replicas.")
@@ -57,6 +62,17 @@ def show(uid: str, endpoint: str, api_key: str | None, as_json: bool, quiet: boo
             output.note(f"Reported: {reason}")
 
 
+def scaling(model: dict[str, Any]) -> str:
+    """What a person wants to know of a model whose replicas the load decides on; "" of others."""
+    least, most = model.get("min_replica", 0), model.get("max_replica", 0)
+    if least == most:
+        return ""
+    now = "asleep until a request comes" if model.get("status") == "ASLEEP" else f"wants {model['wanted_replica']}"
+    idle = f", asleep after {model['idle_seconds']:g} s without a request" if model.get("idle_seconds") else ""
+    why = f" ({model['scaling_why']})" if model.get("scaling_why") else ""
+    return f"{least} to {most} by load{idle}; {now}{why}"
+
+
 def facts(model: dict[str, Any]) -> dict[str, str]:
     """What a person wants to know of a model."""
     return {
@@ -64,6 +80,7 @@ def facts(model: dict[str, Any]) -> dict[str, str]:
         "name": model["model_name"],
         "type": model["model_type"],
         "status": f"{str(model['status']).lower()}, {model['ready_replicas']} of {model['replica']} replicas ready",
+        **({"scaling": scaling(model)} if scaling(model) else {}),
         "engine": f"{model['model_engine']}, {model['dtype']}"
         + (f" ({model['dtype_why']})" if model.get("dtype_why") else "")
         + (f", {model['quantization']}" if model.get("quantization") not in ("", "none", None) else ""),
@@ -75,22 +92,23 @@ def facts(model: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _stop(uids: tuple[str, ...], endpoint: str, api_key: str | None) -> None:
+def _stop(uids: tuple[str, ...], drain: bool, endpoint: str, api_key: str | None) -> None:
     with connect.open_server(endpoint, api_key) as server:
         for uid in uids:
-            server.stop(uid)
+            server.stop(uid, drain)
             output.note(f"{uid} is stopped.")
 
 
-@click.command(help="Stop models.")
+@click.command(help="Stop models. New requests are refused; what was accepted before is answered first.")
 @click.argument("uid", nargs=-1)
 @click.option("-u", "--model-uid", multiple=True, metavar="UID", help="As Xinference spells it.")
+@click.option("--force", "--no-drain", "force", is_flag=True, help="At once: what is queued or running fails.")
 @options.connected()
-def stop(uid: tuple[str, ...], model_uid: tuple[str, ...], endpoint: str, api_key: str | None) -> None:
+def stop(uid: tuple[str, ...], model_uid: tuple[str, ...], force: bool, endpoint: str, api_key: str | None) -> None:
     """Every replica of each."""
     if not uid + model_uid:
         raise click.UsageError("Name a model: xinfer stop UID.")
-    _stop(uid + model_uid, endpoint, api_key)
+    _stop(uid + model_uid, not force, endpoint, api_key)
 
 
 @click.command(help="List the models that can be launched by name.")

@@ -31,6 +31,7 @@ STYLES = {
     "failed": "bold red",
     "lost": "bold red",
     "stopped": "dim",
+    "asleep": "dim",
 }
 """Colour of a phase or state; what is on its way is yellow."""
 

@@ -71,7 +71,7 @@ def _follow(server: connect.Server, moves: list[dict[str, Any]]) -> list[str]:
     left = list(moves)
     try:
         while left:
-            there = {row["replica_model_uid"]: row for row in server.all_replicas()}
+            there = {row["replica_model_uid"]: row for row in server.all_replicas(server.models())}
             for move in list(left):
                 old, new = there.get(move["replica_model_uid"]), there.get(move["successor"])
                 if old is None:

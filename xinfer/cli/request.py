@@ -27,6 +27,13 @@ def launch_flags() -> Callable[[F], F]:
         click.option("-q", "--quantization", metavar="NAME", help="none, int8, …"),
         click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), help="Number format.  [default: auto]"),
         click.option("-r", "--replica", type=int, metavar="N", help="Replicas, one per slot.  [default: 1, or the number of pins]"),
+        click.option(
+            "--min-replica", type=int, metavar="N", help="Let the load decide between this and --max-replica; 0 = sleep when idle."
+        ),
+        click.option(
+            "--max-replica", type=int, metavar="N", help="The most that the load may ask for.  [default: as many as it begins with]"
+        ),
+        click.option("--idle", "idle_seconds", type=float, metavar="SECONDS", help="Without a request until it sleeps.  [default: 600]"),
         click.option("--pin", "slots", multiple=True, metavar="ADDR@0,1", help="The slot of one replica; repeat for each."),
         click.option("--n-gpu", callback=_count, metavar="N", help="Devices per replica."),
         click.option("--gpu-idx", callback=_indices, metavar="0,2", help="Device indices on the worker."),

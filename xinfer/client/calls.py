@@ -174,9 +174,9 @@ def ready(model_uid: str, timeout: float = 30.0) -> Call[bool]:
     return Call("GET", _path(model_uid, "ready"), lambda r: bool(r["ready"]), params=params, read_timeout=timeout + 30)
 
 
-def stop(model_uid: str) -> Call[None]:
-    """Stop a model."""
-    return Call("DELETE", _path(model_uid), lambda _: None, repeatable=False)
+def stop(model_uid: str, drain: bool = True) -> Call[None]:
+    """Stop a model once what it has accepted is answered, or at once; returns when its name is free again."""
+    return Call("DELETE", _path(model_uid), lambda _: None, params={} if drain else {"drain": "false"}, repeatable=False)
 
 
 def cancel(model_uid: str) -> Call[None]:
@@ -249,9 +249,21 @@ def logs(model_uid: str, replica_id: int | str, lines: int = 200, after: LogsRep
     return Call("GET", path, _model_of(LogsReply), params=given)
 
 
-def scale(model_uid: str, replica: int) -> Call[ScaleReply]:
-    """Have so many replicas; returns when new ones are placed, not when they are ready."""
-    return Call("POST", _path(model_uid, "scale"), _model_of(ScaleReply), json={"replica": replica})
+def scale(
+    model_uid: str,
+    replica: int | None = None,
+    *,
+    min_replica: int | None = None,
+    max_replica: int | None = None,
+    idle_seconds: float | None = None,
+) -> Call[ScaleReply]:
+    """Have so many replicas, or let the load decide between two bounds; returns when new ones are placed, not when they are ready.
+
+    Args:
+        min_replica: 0 lets the model sleep after ``idle_seconds`` without a request; the next request wakes it.
+    """
+    body = _given(replica=replica, min_replica=min_replica, max_replica=max_replica, idle_seconds=idle_seconds)
+    return Call("POST", _path(model_uid, "scale"), _model_of(ScaleReply), json=body)
 
 
 def move(

@@ -33,6 +33,38 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """Between how many replicas the load decides.
+
+    Attributes:
+        min_replica: 0 = the model sleeps when it is idle.
+        idle_seconds: without a request until then.
+    """
+
+    min_replica: int
+    max_replica: int
+    idle_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleNote:
+    """What the autoscaler thinks of one model; in memory only.
+
+    Attributes:
+        wanted: replicas that the load asks for, room or not.
+        load: of late, in replicas' windows.
+        why: the last change and its cause; ``since``: unix seconds of that.
+        no_room: why there are fewer replicas than wanted; "" if there is room.
+    """
+
+    wanted: int
+    load: float = 0.0
+    why: str = ""
+    no_room: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """Desired state of one model, kept on disk.
 
@@ -46,6 +78,9 @@ class Deployment:
         dtype_open: what the first replica that loads chooses among, the one that ``spec`` has for now first; empty = decided.
         dtype_why: how the dtype was chosen, for people: ``measured 1.7× float32``.
         moves: ordinals of replicas that are to go, each with the ordinal of the one that takes its place once it is ready.
+        scaling: None = as many replicas as people say.
+        asleep: what a replica needs when the model wakes; None = it is not asleep. ``slept``: it was asleep once, so it had been ready.
+        closing: it is being stopped, and serves what was accepted before until its queues are empty, or this clock; 0.0 = it is not.
     """
 
     uid: ModelUid
@@ -58,6 +93,21 @@ class Deployment:
     dtype_open: tuple[Dtype, ...] = ()
     dtype_why: str = ""
     moves: Mapping[int, int] = field(default_factory=dict)
+    scaling: Scaling | None = None
+    asleep: Demand | None = None
+    slept: bool = False
+    closing: float = 0.0
+
+    @property
+    def stopping(self) -> bool:
+        """Nobody wants it any more; what is left of it drains or ends."""
+        return not self.ordinals and self.asleep is None
+
+    @property
+    def pinned(self) -> int:
+        """Replicas that are bound to a slot; one that moves counts once."""
+        places = zip(self.ordinals, self.demands, strict=True)
+        return sum(demand.pin is not None for ordinal, demand in places if ordinal not in self.moves)
 
     @property
     def wanted(self) -> int:

@@ -39,6 +39,8 @@ class ModelRoutes:
         starting: replicas on their way to READY or in back-off.
         was_ready: some replica of this deployment has been ready before; then requests are held, not refused.
         warming: some replica has its weights and warms up; requests are held then, too.
+        asleep: no replica until a request comes, which is held while one is started; ``waking``: that has begun.
+        closing: it is being stopped; nothing new is taken, what was accepted before is served.
         dtype_open: the first replica still has to choose the dtype; ``dtype_why``: how it was chosen, for people.
         failed: the reason, if every replica has given up.
     """
@@ -49,6 +51,9 @@ class ModelRoutes:
     starting: int = 0
     was_ready: bool = False
     warming: bool = False
+    asleep: bool = False
+    waking: bool = False
+    closing: bool = False
     failed: str = ""
     created_at: float = 0.0
     dtype_open: bool = False

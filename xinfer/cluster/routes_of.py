@@ -47,13 +47,18 @@ def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: 
     desired = [replica for replica in replicas if replica.phase is not Phase.STOPPED]
     gave_up = bool(desired) and all(replica.phase is Phase.FAILED for replica in desired)
     unborn = sum(ordinal not in there for ordinal in deployment.ordinals)
+    woken = any(replica.ready_at > 0 for replica in replicas if replica.ordinal in deployment.ordinals)
+    asleep = deployment.asleep is not None
     return ModelRoutes(
         model_uid=deployment.uid,
         spec=deployment.spec,
         replicas=_routes(replicas, workers),
         starting=unborn + sum(replica.phase in ON_THEIR_WAY for replica in replicas),
-        was_ready=any(replica.ready_at > 0 for replica in replicas),
+        was_ready=deployment.slept or any(replica.ready_at > 0 for replica in replicas),
         warming=any(replica.phase is Phase.WARMING for replica in replicas),
+        asleep=asleep,
+        waking=deployment.slept and not asleep and not woken,
+        closing=deployment.closing > 0,
         failed=next((r.error for r in desired if r.error), "every replica has failed") if gave_up and not unborn else "",
         created_at=deployment.created_at,
         dtype_open=bool(deployment.dtype_open),

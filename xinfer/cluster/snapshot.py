@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.deployment import Deployment, ScaleNote
 from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Keys
@@ -29,6 +29,7 @@ class Snapshot:
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
         behind: the last step left work that is due to the next tick, so that no step takes long.
         floor: worked out of workers and replicas and carried on from step to step; read it with ``floor_of``.
+        notes: what the autoscaler says of models, for people; filled in for listings only.
     """
 
     epoch: Epoch = Epoch(0)
@@ -44,6 +45,7 @@ class Snapshot:
     ticked_at: float = 0.0
     behind: bool = False
     floor: Floor | None = field(default=None, compare=False, repr=False)
+    notes: Mapping[ModelUid, ScaleNote] = field(default_factory=dict)
 
 
 def floor_of(snapshot: Snapshot) -> Floor:

@@ -9,8 +9,9 @@ from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.cluster.slot import Slot
+from xinfer.control.demands import compile_growth
 from xinfer.control.draft import Draft
-from xinfer.control.events import MoveRequested, ReplicaRemoved, ReplicasAdded, ScaledDown, StopRequested
+from xinfer.control.events import MoveRequested, ReplicaRemoved, ReplicasAdded, ScaledDown, ScalingSet, StopRequested
 from xinfer.control.launches import begin, deployment_of, stop
 from xinfer.control.lifecycle import no_such_replica, replica_id
 from xinfer.control.replicas import let_go
@@ -25,17 +26,26 @@ def add_replicas(draft: Draft, event: ReplicasAdded) -> None:
 
     Raises:
         ModelNotFound: no such deployment, or it is stopping. NoFit, NoWorker, Unavailable: as for a launch.
+        InvalidRequest: none, or more than its ``max_replica``.
     """
     deployment = _wanted_deployment(draft, event.model_uid)
     if not event.demands:
         raise InvalidRequest("replica must be at least 1, not 0.", param="replica")
+    scaling, count = deployment.scaling, deployment.wanted + len(event.demands)
+    if scaling is not None and count > scaling.max_replica:
+        raise InvalidRequest(f"replica: {count} replicas are more than max_replica, which is {scaling.max_replica}.", param="replica")
+    _grow(draft, deployment, event.demands)
+
+
+def _grow(draft: Draft, deployment: Deployment, demands: tuple[Demand, ...]) -> None:
     first = _next_ordinal(deployment)
-    added = tuple(range(first, first + len(event.demands)))
+    added = tuple(range(first, first + len(demands)))
     after = replace(
         deployment,
-        demands=(*deployment.demands, *event.demands),
+        demands=(*deployment.demands, *demands),
         ordinals=(*deployment.ordinals, *added),
         next_ordinal=first + len(added),
+        asleep=None,
     )
     draft.put_deployment(after)
     begin(draft, after, added)
@@ -60,17 +70,62 @@ def scale_down(draft: Draft, event: ScaledDown) -> None:
     pinned, young before old. A replica that moves goes with its successor.
 
     Raises:
-        ModelNotFound: no such deployment, or it is stopping. InvalidRequest: fewer than one.
+        ModelNotFound: no such deployment, or it is stopping. InvalidRequest: none, where it may not sleep.
     """
     deployment = _wanted_deployment(draft, event.model_uid)
     if event.replicas < 1:
-        raise InvalidRequest(f"replica must be at least 1, not {event.replicas}: stop the model to have none.", param="replica")
+        check_may_sleep(deployment)
+    _shrink(draft, deployment, max(0, event.replicas), by_load=event.by_load)
+
+
+def check_may_sleep(deployment: Deployment) -> None:
+    """Raises InvalidRequest unless the model may have no replica at all."""
+    if deployment.scaling is None or deployment.scaling.min_replica > 0:
+        raise InvalidRequest(
+            f"replica must be at least 1, not 0: stop {deployment.uid} to have none, or let it sleep with min_replica 0.", param="replica"
+        )
+    if any(demand.pin is not None for demand in deployment.demands):
+        raise InvalidRequest(
+            f"replica must be at least 1, not 0: {deployment.uid} has pinned replicas, which never sleep.", param="replica"
+        )
+
+
+def set_scaling(draft: Draft, event: ScalingSet) -> None:
+    """Other bounds, and as many replicas as they ask for; all or nothing.
+
+    Raises:
+        ModelNotFound: no such deployment, or it is stopping. NoFit, NoWorker, Unavailable: as for a launch.
+        InvalidRequest: it is to sleep with replicas that are pinned.
+    """
+    deployment = replace(_wanted_deployment(draft, event.model_uid), scaling=event.scaling)
+    draft.put_deployment(deployment)
+    if event.replicas < 1:
+        check_may_sleep(deployment)
+    if event.demands:
+        _grow(draft, deployment, event.demands)
+    else:
+        _shrink(draft, deployment, event.replicas)
+
+
+def _shrink(draft: Draft, deployment: Deployment, replicas: int, by_load: bool = False) -> None:
+    """Down to ``replicas`` by worth; with none it sleeps, and keeps what one of them needs."""
     successors = set(deployment.moves.values())
     places = [ordinal for ordinal in deployment.ordinals if ordinal not in successors]
-    surplus = sorted(places, key=lambda ordinal: _worth(draft, deployment, ordinal))[: max(0, len(places) - event.replicas)]
+    kept = _bound(deployment) if by_load else set()
+    spare = [ordinal for ordinal in places if ordinal not in kept and deployment.moves.get(ordinal) not in kept]
+    surplus = sorted(spare, key=lambda ordinal: _worth(draft, deployment, ordinal))[: max(0, len(places) - replicas)]
     going = {*surplus, *(deployment.moves[ordinal] for ordinal in surplus if ordinal in deployment.moves)}
-    if going:
-        _without(draft, deployment, going)
+    if not going:
+        return
+    if not replicas:
+        (needed,) = compile_growth(deployment, 1)
+        deployment = replace(deployment, asleep=needed, slept=True)
+    _without(draft, deployment, going)
+
+
+def _bound(deployment: Deployment) -> set[int]:
+    """Those that people pinned to a slot."""
+    return {ordinal for ordinal, demand in zip(deployment.ordinals, deployment.demands, strict=True) if demand.pin is not None}
 
 
 def move_replica(draft: Draft, event: MoveRequested) -> None:
@@ -164,12 +219,12 @@ def _without(draft: Draft, deployment: Deployment, going: Collection[int]) -> No
 
 def _next_ordinal(deployment: Deployment) -> int:
     """Numbers are never used twice."""
-    return max(deployment.next_ordinal, max(deployment.ordinals) + 1)
+    return max(deployment.next_ordinal, max(deployment.ordinals, default=-1) + 1)
 
 
 def _wanted_deployment(draft: Draft, uid: ModelUid) -> Deployment:
     deployment = deployment_of(draft, uid)
-    if not deployment.ordinals:
+    if deployment.stopping:
         raise ModelNotFound(f"Model {uid!r} is stopping: launch it again instead.", param="model_uid")
     return deployment
 

@@ -38,8 +38,9 @@ def compile_addition(
 
 def _like_the_others(deployment: Deployment, place: PinnedDemand, kind: DeviceKind, division: Division | None) -> Demand:
     """Of those on as many devices, the most; else of all, divided anew. What was asked for by name is of each device and stays."""
-    equals = [demand for demand in deployment.demands if demand.n_devices == place.n_devices]
-    most = max(equals or deployment.demands, key=lambda demand: demand.bytes_per_device, default=Demand(0))
+    every = deployment.demands if deployment.asleep is None else (deployment.asleep,)
+    equals = [demand for demand in every if demand.n_devices == place.n_devices]
+    most = max(equals or every, key=lambda demand: demand.bytes_per_device, default=Demand(0))
     size = most.bytes_per_device
     if not most.fixed_bytes:
         size = redivided(size, most.n_devices, place.n_devices, kind)
@@ -62,7 +63,8 @@ def division_of(places: Sequence[PinnedDemand], placement: Placement, engine: st
 
 def compile_growth(deployment: Deployment, count: int) -> tuple[Demand, ...]:
     """Demands of ``count`` further replicas, placed as freely as those that are there: bound to their worker, but to no slot."""
-    free = [demand for demand in deployment.demands if demand.pin is None] or list(deployment.demands)
+    every = deployment.demands if deployment.asleep is None else (deployment.asleep,)
+    free = [demand for demand in every if demand.pin is None] or list(every)
     most = max(free, key=lambda demand: demand.bytes_per_device, default=Demand(0))
     return (replace(most, pin=None),) * count
 

@@ -75,7 +75,7 @@ class Draft:
         self._rows[replica.id] = None
         self._changed_models.add(replica.model_uid)
         deployment = self.deployments.get(replica.model_uid)
-        if deployment is not None and not deployment.ordinals and not any(self.of_model(replica.model_uid)):
+        if deployment is not None and deployment.stopping and not any(self.of_model(replica.model_uid)):
             self.drop_deployment(replica.model_uid)
 
     def of_model(self, uid: ModelUid) -> Iterator[Replica]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
-from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.deployment import Demand, Deployment, Scaling
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
@@ -23,10 +23,12 @@ class WorkerJoined:
     Attributes:
         worker: its ``epoch``, ``state`` and ``last_seen`` are not read; the registration's epoch is given by ``step``.
         running: every replica it holds, starting ones too, known by (id, epoch).
+        begun: the largest epoch that it ever began: it refuses those again, and after a lost state file they would come again.
     """
 
     worker: Worker
     running: tuple[Replica, ...] = ()
+    begun: Epoch = Epoch(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,36 @@ class LaunchRequested:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """A deployment is no longer wanted."""
+    """A deployment is no longer wanted.
+
+    Attributes:
+        drain: what was accepted before is served, for ``Timings.drain`` at most; otherwise it ends at once, also if it drains already.
+    """
 
     model_uid: ModelUid
+    drain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class QueuesEmpty:
+    """No API process holds work of a deployment that is being stopped."""
+
+    model_uid: ModelUid
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingSet:
+    """Other bounds for the autoscaler; what is missing is added, all or none, what is too many let go.
+
+    Attributes:
+        scaling: None = from now on as many as people say.
+        replicas: to have now, within the bounds; ``demands``: of those to add for that.
+    """
+
+    model_uid: ModelUid
+    scaling: Scaling | None
+    replicas: int
+    demands: tuple[Demand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +114,15 @@ class ReplicaRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ScaledDown:
-    """No more than so many replicas of a deployment are wanted, at least one."""
+    """No more than so many replicas of a deployment are wanted; none = it sleeps, if it may.
+
+    Attributes:
+        by_load: nobody asked for it, so those that people pinned stay.
+    """
 
     model_uid: ModelUid
     replicas: int
+    by_load: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +245,8 @@ Event = (
     | WorkerGone
     | LaunchRequested
     | StopRequested
+    | QueuesEmpty
+    | ScalingSet
     | ReplicasAdded
     | ReplicaRemoved
     | ScaledDown

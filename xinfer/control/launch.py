@@ -19,6 +19,7 @@ from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate, parse_bytes
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker, WorkerState
+from xinfer.control.bounds import counted, launch_bounds
 from xinfer.control.demands import demand_of, division_of
 from xinfer.control.dtypes import Remembered, choice
 from xinfer.control.launches import check_free
@@ -51,6 +52,7 @@ def compile_launch(
     divisions: Mapping[str, Division] = MappingProxyType({}),
     offline: bool = False,
     cached: frozenset[str] = frozenset(),
+    idle: float = 600.0,
 ) -> Deployment:
     """Decide everything about a launch but the slots.
 
@@ -64,21 +66,19 @@ def compile_launch(
         remembered: dtypes that earlier replicas chose.
         divisions: by engine that can put one replica on several devices, how it does.
         offline, cached: as for ``catalog.find.resolve``.
+        idle: seconds until an idle model sleeps that may, by default.
 
     Raises:
         AlreadyExists, InvalidRequest, InvalidPlacement, ModelNotFound, NoWorker: one sentence each, with ``param``.
     """
-    if request.model_uid is not None:
-        _check_uid(request.model_uid)
-        check_free(snapshot, ModelUid(request.model_uid))
+    _check_uid(request.model_uid, snapshot)
     spec = resolve(_query(request), families, files, engines, offline=offline, cached=cached)
     uid = ModelUid(request.model_uid or _default_uid(spec.name))
     check_free(snapshot, uid)
     options = _options(request.options, spec.engine, (engine_options or {}).get(spec.engine, {}))
     workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
-    places = compile_pins(request, workers)
+    places = compile_pins(counted(request), workers)
     division = division_of(places, request, spec.engine, divisions)
-    _check_scaling(request, len(places))
     dtype = choice(spec, _reachable(places, [worker for worker in workers if spec.engine in worker.engines]), remembered)
     spec = dtype.spec
     # To choose, two copies of the weights are held for a moment, which only the estimate has room for.
@@ -95,6 +95,7 @@ def compile_launch(
         next_ordinal=len(demands),
         dtype_open=dtype.open,
         dtype_why=dtype.why,
+        scaling=launch_bounds(request, len(places), sum(place.pin is not None for place in places), idle),
     )
 
 
@@ -120,26 +121,20 @@ def _query(request: LaunchRequest) -> ModelQuery:
     )
 
 
-def _check_uid(uid: str) -> None:
+def _check_uid(uid: str | None, snapshot: Snapshot) -> None:
+    """One that was asked for is well formed and free, which is known before any file is looked at."""
+    if uid is None:
+        return
     if not _UID.fullmatch(uid):
         raise InvalidRequest(
             f"model_uid {uid[:160]!r} must be 1 to {MAX_UID} letters, digits, dots, underscores or hyphens.", param="model_uid"
         )
+    check_free(snapshot, ModelUid(uid))
 
 
 def _default_uid(name: str) -> str:
     """The model's name in the characters of a uid."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:MAX_UID] or "model"
-
-
-def _check_scaling(request: LaunchRequest, replicas: int) -> None:
-    for param in ("min_replica", "max_replica"):
-        value = getattr(request, param)
-        if value is not None and value != replicas:
-            raise InvalidRequest(
-                f"{param} must equal the replica count ({replicas}) or be left out, not {value}: scaling by load is not offered yet.",
-                param=param,
-            )
 
 
 def _options(given: Mapping[str, Any], engine: str, declared: Mapping[str, type]) -> dict[str, Any]:

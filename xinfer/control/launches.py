@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from xinfer.cluster.deployment import Deployment
@@ -13,10 +13,10 @@ from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.table import ReplicaTable
 from xinfer.control.draft import Draft
 from xinfer.control.dtypes import WAITS, undecided
-from xinfer.control.events import LaunchRequested, StopRequested
+from xinfer.control.events import LaunchRequested, QueuesEmpty, StopRequested
 from xinfer.control.lifecycle import replica_id
 from xinfer.control.reconcile import plan_at, start
-from xinfer.control.replicas import let_go
+from xinfer.control.replicas import end, let_go
 from xinfer.errors import AlreadyExists, InvalidRequest, ModelNotFound, NoFit, Unavailable
 from xinfer.placement.plan import NoFitting, plan_launch
 
@@ -40,7 +40,7 @@ def launch(draft: Draft, event: LaunchRequested) -> None:
 def check_free(snapshot: Snapshot, uid: ModelUid) -> None:
     """Raises AlreadyExists, with a hint, if a deployment or the remains of one have this uid."""
     deployment = snapshot.deployments.get(uid)
-    if deployment is not None and deployment.ordinals:
+    if deployment is not None and not deployment.stopping:
         raise AlreadyExists(f"model_uid {uid!r} is taken by a running model: pass another model_uid, or stop that one.", param="model_uid")
     if deployment is not None or ReplicaTable.of(snapshot.replicas).of_model(uid):
         raise AlreadyExists(
@@ -49,19 +49,45 @@ def check_free(snapshot: Snapshot, uid: ModelUid) -> None:
 
 
 def stop(draft: Draft, event: StopRequested) -> None:
-    """Let every replica go; starts are aborted. Stopping twice is the same as once.
+    """Starts are aborted; what serves goes on until the queues are empty (``queues_empty``), and with ``drain=False`` ends at once.
+
+    Stopping twice is the same as once.
 
     Raises:
         ModelNotFound: no such deployment.
     """
     deployment = deployment_of(draft, event.model_uid)
-    if not deployment.ordinals:
+    if deployment.stopping and event.drain:
         return
-    draft.put_deployment(replace(deployment, demands=(), ordinals=(), moves={}))
-    for replica in list(draft.of_model(deployment.uid)):
-        let_go(draft, replica)
+    replicas = list(draft.of_model(deployment.uid))
+    serving = [replica for replica in replicas if replica.phase is Phase.READY] if event.drain else []
+    closing = draft.now + draft.timings.drain if serving else 0.0
+    draft.put_deployment(replace(deployment, demands=(), ordinals=(), moves={}, asleep=None, closing=closing))
+    for replica in replicas:
+        if replica not in serving:
+            let_go(draft, replica) if event.drain else end(draft, replica)
     if not any(draft.of_model(deployment.uid)):
         draft.drop_deployment(deployment.uid)
+
+
+def queues_empty(draft: Draft, event: QueuesEmpty) -> None:
+    """The replicas of a deployment that is being stopped have nothing left to serve."""
+    deployment = draft.deployments.get(event.model_uid)
+    if deployment is not None and deployment.closing:
+        _close(draft, deployment, let_go)
+
+
+def close_late(draft: Draft) -> None:
+    """A stop whose time to drain is over ends, whatever is still queued."""
+    for deployment in list(draft.deployments.values()):
+        if deployment.closing and draft.now >= deployment.closing:
+            _close(draft, deployment, end)
+
+
+def _close(draft: Draft, deployment: Deployment, leave: Callable[[Draft, Replica], None]) -> None:
+    draft.put_deployment(replace(deployment, closing=0.0))
+    for replica in list(draft.of_model(deployment.uid)):
+        leave(draft, replica)
 
 
 def deployment_of(draft: Draft, uid: ModelUid) -> Deployment:

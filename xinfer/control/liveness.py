@@ -10,6 +10,7 @@ from xinfer.control.draft import Draft
 from xinfer.control.drains import move_away
 from xinfer.control.effects import StopReplica
 from xinfer.control.events import Tick
+from xinfer.control.launches import close_late
 from xinfer.control.reconcile import start_due
 from xinfer.control.replicas import LEAVING, crash
 from xinfer.control.workers import must_rejoin as must_rejoin
@@ -42,6 +43,7 @@ def tick(draft: Draft, event: Tick) -> None:
         settled(draft)
     for replica in list(draft.unsettled()):
         _hurry(draft, replica)
+    close_late(draft)
     if draft.behind:
         return  # nothing goes to a worker that is about to be given up
     start_due(draft)

@@ -19,13 +19,13 @@ def is_settled(snapshot: Snapshot, uid: ModelUid) -> bool:
 
 
 def is_ready(snapshot: Snapshot, uid: ModelUid) -> bool:
-    """Every replica is ready.
+    """Every replica is ready; a model that sleeps is as it was asked for.
 
     Raises:
         ModelNotFound: it was stopped; LaunchFailed: a replica has given up, with its reason.
     """
     deployment = snapshot.deployments.get(uid)
-    if deployment is None or not deployment.demands:
+    if deployment is None or deployment.stopping:
         raise ModelNotFound(f"Model {uid} was stopped before it was ready.", param="model_uid")
     mine = _replicas(snapshot, uid)
     failed = next((replica for replica in mine if replica.phase is Phase.FAILED), None)

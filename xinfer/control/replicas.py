@@ -95,7 +95,7 @@ def ended(draft: Draft, event: ReplicaEnded) -> None:
     if replica.phase is Phase.QUEUED:
         # Written off with its worker, and now known to be dead: nothing is left to adopt.
         draft.put(replace(replica, epoch=draft.new_epoch(), address=None))
-    elif replica.phase in LEAVING:
+    elif replica.phase in LEAVING or draft.desired(replica) is None:
         draft.drop(replica)
     elif replica.phase in STARTING or replica.phase is Phase.READY:
         reason = event.error or f"The replica's process ended with exit code {event.code}."
@@ -126,6 +126,9 @@ def refused(draft: Draft, event: ReplicaRefused) -> None:
 
 def crash(draft: Draft, replica: Replica, error: str, code: str, stderr_tail: str) -> None:
     """Wait for the next try in the same slot, or give up after too many. An out-of-memory start looks for another slot."""
+    if draft.desired(replica) is None:
+        draft.drop(replica)  # its deployment is being stopped
+        return
     crashes = crashes_after(replica, draft.now)
     again = retry_at(crashes, draft.now)
     replica = replace(replica, crashes=crashes)
@@ -169,6 +172,17 @@ def let_go(draft: Draft, replica: Replica) -> None:
         draft.put(after)
         drain = draft.timings.drain if ready_now else 0.0
         draft.effects.append(StopReplica(replica.slot.worker_id, replica.id, replica.epoch, drain))
+
+
+def end(draft: Draft, replica: Replica) -> None:
+    """As ``let_go``, without waiting for what it holds; also for one that drains already."""
+    if replica.phase is not Phase.DRAINING and (replica.slot is None or not (replica.phase in STARTING or replica.phase is Phase.READY)):
+        let_go(draft, replica)
+        return
+    after = move(replica, Phase.STOPPING, draft.now)
+    if after is not None and replica.slot is not None:
+        draft.put(after)
+        draft.effects.append(StopReplica(replica.slot.worker_id, replica.id, replica.epoch))
 
 
 def _living(draft: Draft, replica_id: ReplicaId, epoch: Epoch) -> Replica | None:

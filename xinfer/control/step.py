@@ -16,9 +16,11 @@ from xinfer.settings import Timings
 HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {
     events.LaunchRequested: launches.launch,
     events.StopRequested: launches.stop,
+    events.QueuesEmpty: launches.queues_empty,
     events.ReplicasAdded: changes.add_replicas,
     events.ReplicaRemoved: changes.remove_replica,
     events.ScaledDown: changes.scale_down,
+    events.ScalingSet: changes.set_scaling,
     events.MoveRequested: changes.move_replica,
     events.DrainRequested: drains.drain,
     events.RebalanceRequested: rebalancing.rebalance,

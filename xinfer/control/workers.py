@@ -34,7 +34,7 @@ def back_from(snapshot: Snapshot, old: Worker) -> bool:
 
 def joined(draft: Draft, event: WorkerJoined) -> None:
     """Register a worker, adopt what it runs that is still wanted, stop the rest (after settling)."""
-    draft.next_epoch = max([draft.next_epoch, *(replica.epoch + 1 for replica in event.running)])
+    draft.next_epoch = max([draft.next_epoch, event.begun + 1, *(replica.epoch + 1 for replica in event.running)])
     worker = replace(event.worker, epoch=draft.new_epoch(), state=WorkerState.ALIVE, last_seen=draft.now)
     draft.put_worker(worker)
     reported = {replica.id: replica for replica in event.running}
@@ -101,7 +101,7 @@ def write_off(draft: Draft, worker: Worker, *, dead: bool) -> None:
             worker is no dead replica.
     """
     for replica in list(draft.on_worker(worker.id)):
-        if replica.phase in LEAVING:
+        if replica.phase in LEAVING or (dead and draft.desired(replica) is None):
             draft.drop(replica)
         elif replica.phase in HOLDS_SLOT or (dead and replica.phase is Phase.BACKOFF):
             epoch = draft.new_epoch() if dead else replica.epoch
@@ -120,7 +120,7 @@ def _just_asked_for(draft: Draft, replica: Replica) -> bool:
 
 def _gone_with_worker(draft: Draft, replica: Replica) -> None:
     """The worker came back without it, so it ended; no fault of its own: start it again in the same slot."""
-    if replica.phase in LEAVING:
+    if replica.phase in LEAVING or draft.desired(replica) is None:
         draft.drop(replica)
         return
     after = move(

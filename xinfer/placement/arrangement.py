@@ -89,13 +89,11 @@ class Arrangement:
                 self.now.charge(slot, demand.bytes_per_device, replica.model_uid)
             elif replica.phase not in CHARGED:
                 continue
-            if replica.phase in LEAVING or (
-                deployment is not None and replica.phase is Phase.READY and replica.ordinal in deployment.moves
-            ):
+            if replica.phase in LEAVING or demand is None or deployment is None or _has_moved(replica, deployment):
                 leaving.append((replica, slot))
                 continue
             self._stand(replica.id, replica.model_uid, slot)
-            if deployment is not None and demand is not None and self._may_move(replica, demand, deployment, slot):
+            if self._may_move(replica, demand, deployment, slot):
                 self.movable[replica.id] = Movable(replica, demand, deployment, slot)
         return leaving
 
@@ -263,3 +261,8 @@ class Shelf:
         """Those that have so much, the fullest first; not to be changed meanwhile."""
         for place in range(bisect_left(self._entries, (need,)), len(self._entries)):
             yield self._entries[place][2]
+
+
+def _has_moved(replica: Replica, deployment: Deployment) -> bool:
+    """Ready, and goes as soon as its successor is."""
+    return replica.phase is Phase.READY and replica.ordinal in deployment.moves

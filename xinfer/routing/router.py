@@ -13,6 +13,7 @@ from xinfer.cluster.routes import ModelRoutes
 from xinfer.errors import (
     EngineError,
     InvalidRequest,
+    ModelNotFound,
     ReplicaBusy,
     ReplicaLost,
     StaleEpoch,
@@ -39,12 +40,14 @@ class ModelRouter:
     """The router of one model.
 
     Args:
-        hold: seconds that work waits for a replica to come back.
+        hold: seconds that work waits for a replica to come back; ``wake``: for that of a model that was asleep.
         call_timeout: seconds the longest call may take.
         api_processes: of this server; they share each replica's window.
     """
 
-    def __init__(self, uid: str, *, limits: Limits, hold: float, call_timeout: float, dice: Dice, api_processes: int = 1) -> None:
+    def __init__(
+        self, uid: str, *, limits: Limits, hold: float, wake: float, call_timeout: float, dice: Dice, api_processes: int = 1
+    ) -> None:
         self.uid = uid
         self.api_processes = api_processes
         self.fleet = Fleet()
@@ -54,7 +57,7 @@ class ModelRouter:
         self.requests = 0
         self.documents = 0
         self.errors = 0
-        self._hold = Hold(uid, hold)
+        self._hold = Hold(uid, hold, wake)
         self._call_timeout = call_timeout
         self._dice = dice
         self._retries = RetryBudget()
@@ -105,6 +108,8 @@ class ModelRouter:
         if lane not in (None, INTERACTIVE, BULK):
             raise InvalidRequest(f"priority must be interactive or bulk, not {lane!r}", param="priority")
         error = self._hold.refusal(now, now)
+        if self.routes is not None and self.routes.closing:
+            error = ModelNotFound(f"model {self.uid!r} is being stopped", param="model")
         if error is not None:
             raise error
         estimated = [(work, seen, self.estimator.estimate(seen)) for work, seen in zip(works, map(size, works), strict=True)]
@@ -260,6 +265,22 @@ class ModelRouter:
                     undelivered(flight, ReplicaLost("the replica left the routes"), now)
                     self._abandon(flight, flight.suspect)
             self._leaving.clear()
+
+    @property
+    def tokens(self) -> int:
+        """Estimated, waiting and in flight."""
+        return self.queue.tokens + sum(flight.padded for flight in self.flights if not flight.abandoned)
+
+    @property
+    def wants_waking(self) -> bool:
+        """Work waits for a model that is asleep."""
+        return self.routes is not None and self.routes.asleep and self.queue.items > 0
+
+    def not_woken(self, error: XinferError) -> None:
+        """The model stays asleep: what waits for it is told so."""
+        for request in self.queue.requests if self.wants_waking else ():
+            request.fail(error)
+            self._finish([request])
 
     def tick(self, now: float) -> None:
         """Fail what has waited too long for a replica."""

@@ -79,7 +79,10 @@ class LaunchRequest(Placement):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     download_hub: Literal["huggingface", "modelscope", "pypi"] | None = None
     min_replica: int | None = None
+    """The load decides between this and ``max_replica``; 0 lets the model sleep when it is idle, a request wakes it."""
     max_replica: int | None = None
+    idle_seconds: float | None = None
+    """Without a request until a model with ``min_replica`` 0 sleeps."""
     trust_remote_code: bool = False
     packages: list[str] | None = None
     """Requirements (``transformers==4.57.*``) that this model's replicas see before what their worker has installed."""

@@ -23,7 +23,11 @@ class ModelEntry(Reply):
         id: the uid that requests send as ``model``.
         model_type: "rerank", "embedding" or "LLM"; clients choose their handle class by it.
         replica: how many were asked for; ``ready_replicas`` take work.
-        status: CREATING, READY, UPDATING (some replicas are not ready), TERMINATING or ERROR.
+        min_replica, max_replica: between which the load decides; both are ``replica`` where people do.
+        idle_seconds: without a request until it sleeps; null = never.
+        wanted_replica: how many the load asks for, room or not; ``load`` in windows of one replica.
+        scaling_why: the last change and its cause, or why it cannot be made.
+        status: CREATING, READY, UPDATING (some replicas are not ready), ASLEEP, TERMINATING or ERROR.
         dtype: "auto" until the first replica has chosen; ``dtype_why`` says how it was chosen, "" if it was asked for.
         packages: requirements that its replicas see beside what their workers have.
         accelerators: device indices of all replicas, as strings.
@@ -48,6 +52,12 @@ class ModelEntry(Reply):
     model_description: str = ""
     replica: int
     ready_replicas: int = 0
+    min_replica: int = 0
+    max_replica: int = 0
+    idle_seconds: float | None = None
+    wanted_replica: int = 0
+    load: float = 0.0
+    scaling_why: str = ""
     status: str
     error_message: str = ""
     context_length: int
@@ -214,16 +224,25 @@ class LogsReply(Reply):
 
 
 class ScaleRequest(Strict):
-    """POST /v1/models/{uid}/scale: how many replicas there are to be."""
+    """POST /v1/models/{uid}/scale: how many replicas there are to be now, and between how many the load decides from now on.
 
-    replica: int
+    Attributes:
+        min_replica: 0 lets the model sleep after ``idle_seconds`` without a request; equal to ``max_replica``, the count is fixed.
+    """
+
+    replica: int | None = None
+    min_replica: int | None = None
+    max_replica: int | None = None
+    idle_seconds: float | None = None
 
 
 class ScaleReply(Reply):
-    """What was started and what is let go, by full id; ``replica`` is what is wanted from now on."""
+    """What was started and what is let go, by full id; ``replica`` is what is wanted now, the load may change it within the bounds."""
 
     model_uid: str
     replica: int
+    min_replica: int = 0
+    max_replica: int = 0
     added: list[str] = Field(default_factory=list)
     removed: list[str] = Field(default_factory=list)
 

@@ -32,5 +32,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     "CREATE TABLE draining (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
     "CREATE TABLE keys (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    # Deployments may sleep: a body without replicas, which an older program would take for one that is being stopped.
+    "SELECT 1",
 )
 VERSION = len(MIGRATIONS)

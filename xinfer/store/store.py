@@ -127,7 +127,7 @@ class Store:
     def save(self, before: Snapshot, after: Snapshot) -> None:
         """Write what differs between two snapshots, in one transaction; nothing is written if nothing does.
 
-        A deployment without replicas is being stopped: it is taken off the disk at once and never comes back.
+        A deployment that is being stopped is taken off the disk at once and never comes back.
 
         Raises:
             StoreError: nothing was changed.
@@ -233,8 +233,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def _deployments_delta(before: Snapshot, after: Snapshot) -> tuple[list[tuple[str, str]], list[tuple[str]]]:
     if before.deployments is after.deployments:
         return [], []
-    old = {uid: deployment for uid, deployment in before.deployments.items() if deployment.ordinals}
-    new = {uid: deployment for uid, deployment in after.deployments.items() if deployment.ordinals}
+    old = {uid: deployment for uid, deployment in before.deployments.items() if not deployment.stopping}
+    new = {uid: deployment for uid, deployment in after.deployments.items() if not deployment.stopping}
     changed = [(str(uid), _DEPLOYMENT.dump_json(d).decode()) for uid, d in new.items() if old.get(uid) is not d and old.get(uid) != d]
     return changed, [(str(uid),) for uid in old if uid not in new]
 

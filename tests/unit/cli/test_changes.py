@@ -17,13 +17,13 @@ def progress(*stages: tuple[int, str]) -> ProgressReply:
         ReplicaProgress(replica_id=n, replica_model_uid=f"rr-{n}", slot=f"{ADDRESS}@{n}", stage=stage, progress=1.0, status="")
         for n, stage in stages
     ]
-    return ProgressReply(progress=1.0, stage=stages[0][1], download_files=[], replicas=replicas)
+    return ProgressReply(progress=1.0, stage=stages[0][1] if stages else "", download_files=[], replicas=replicas)
 
 
 @pytest.fixture
 def model(server: FakeServer) -> FakeServer:
     server.on("GET", "/v1/models/rr/ready", {"model_uid": "rr", "ready": True})
-    server.on("POST", "/v1/models/rr/scale", ScaleReply(model_uid="rr", replica=2, added=["rr-1"]))
+    server.on("POST", "/v1/models/rr/scale", ScaleReply(model_uid="rr", replica=2, min_replica=2, max_replica=2, added=["rr-1"]))
     server.on("POST", "/v1/models/rr/replicas/0/move", MOVED)
     return server
 
@@ -48,6 +48,23 @@ def test_scale_waits_until_those_that_go_are_gone(model: FakeServer) -> None:
     model.on("GET", "/v1/models/rr/progress", lambda request: next(looks))
     assert run("scale", "rr", "1").exit_code == 0
     assert next(looks, None) is None
+
+
+def test_scale_by_load_sends_the_bounds_and_says_them(model: FakeServer) -> None:
+    there(model, replica(0))
+    model.on("POST", "/v1/models/rr/scale", ScaleReply(model_uid="rr", replica=1, min_replica=0, max_replica=4))
+    done = run("scale", "rr", "--min", "0", "--max", "4", "--idle", "60")
+    assert done.exit_code == 0
+    assert model.sent("POST", "/v1/models/rr/scale") == {"min_replica": 0, "max_replica": 4, "idle_seconds": 60}
+    assert "rr has 0 to 4 replicas, as the load asks." in done.stderr
+
+
+def test_scale_to_none_does_not_wait_for_a_replica(model: FakeServer) -> None:
+    there(model)
+    model.on("POST", "/v1/models/rr/scale", ScaleReply(model_uid="rr", replica=0, max_replica=1, removed=["rr-0"]))
+    done = run("scale", "rr", "0")
+    assert (done.exit_code, model.sent("POST", "/v1/models/rr/scale")) == (0, {"replica": 0})
+    assert "rr is asleep; a request wakes it." in done.stderr
 
 
 def test_scale_without_waiting(model: FakeServer) -> None:
@@ -87,6 +104,7 @@ def test_a_move_whose_successor_failed_says_why(model: FakeServer) -> None:
 def test_json_and_refusals(model: FakeServer) -> None:
     there(model, replica(0), replica(1))
     assert [r["replica_model_uid"] for r in json.loads(run("scale", "rr", "2", "--json").stdout)["replicas"]] == ["rr-0", "rr-1"]
-    assert run("scale", "rr", "0").exit_code == 2
+    assert run("scale", "rr", "-1").exit_code == 2
+    assert run("scale", "rr").exit_code == 2
     model.on("POST", "/v1/models/rr/scale", (404, error("model_not_found", "No model 'rr' is running.")))
     assert run("scale", "rr", "2").exit_code == 4

@@ -101,6 +101,13 @@ def test_stop(server: FakeServer, arguments: list[str]) -> None:
     assert result.stderr == "a is stopped.\nb is stopped.\n"
 
 
+@pytest.mark.parametrize("flag", ["--force", "--no-drain"])
+def test_stop_at_once(server: FakeServer, flag: str) -> None:
+    server.on("DELETE", "/v1/models/a", None)
+    assert run("stop", "a", flag).exit_code == 0
+    assert [r.url.query for r in server.requests] == [b"drain=false"]
+
+
 def test_stop_needs_a_name(server: FakeServer) -> None:
     assert run("stop").exit_code == 2
     assert server.requests == []

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.control.clusters import GIB, Cluster, slot, worker
 from xinfer.catalog.families import load_builtin
 from xinfer.catalog.spec import Dtype, ModelSpec
-from xinfer.cluster.deployment import Demand, Deployment
+from xinfer.cluster.deployment import Demand, Deployment, Scaling
 from xinfer.cluster.device import DeviceKind, Division
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.memory import estimate
@@ -110,12 +110,16 @@ def test_a_measured_figure_is_preferred_if_there_is_one_for_every_device_it_may_
     assert compiled(measured=lambda spec, device: None).demands[0].bytes_per_device < 5 * GIB
 
 
-def test_scaling_by_load_is_not_offered_and_says_so() -> None:
-    assert len(compiled(replica=2, min_replica=2, max_replica=2).demands) == 2
-    for fields in ({"replica": 2, "max_replica": 3}, {"min_replica": 0}):
-        with pytest.raises(InvalidRequest, match="not offered") as refused:
-            compiled(**fields)
-        assert refused.value.param in fields
+def test_the_bounds_of_scaling_by_load_are_kept_with_the_deployment() -> None:
+    assert compiled(replica=2).scaling is None
+    assert compiled(replica=2, min_replica=2, max_replica=2).scaling is None
+    assert compiled(replica=2, max_replica=3).scaling == Scaling(1, 3, 600.0)
+    assert compiled(min_replica=0, idle_seconds=60).scaling == Scaling(0, 1, 60.0)
+    begun = compiled(min_replica=2, max_replica=4)
+    assert (len(begun.demands), begun.scaling) == (2, Scaling(2, 4, 600.0))
+    with pytest.raises(InvalidRequest) as refused:
+        compiled(replica=1, min_replica=2)
+    assert refused.value.param == "replica"
 
 
 @pytest.mark.parametrize(

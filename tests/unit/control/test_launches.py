@@ -10,9 +10,19 @@ from tests.unit.control.clusters import GIB, TIMINGS, Cluster, deployment, slot,
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase
+from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.effects import StopReplica
-from xinfer.control.events import LaunchRequested, ReplicaEnded, ReplicaRefused, ReplicaRemoved, ReplicasAdded, StopRequested
+from xinfer.control.events import (
+    Event,
+    LaunchRequested,
+    QueuesEmpty,
+    ReplicaEnded,
+    ReplicaRefused,
+    ReplicaRemoved,
+    ReplicasAdded,
+    StopRequested,
+)
 from xinfer.control.restore import restore
 from xinfer.errors import AlreadyExists, ModelNotFound, NoFit, NoWorker, ReplicaNotFound, Unavailable
 
@@ -52,9 +62,10 @@ def test_a_taken_uid_is_refused_and_free_again_once_its_last_replica_is_gone() -
     cluster = Cluster(worker("a")).launched()
     with pytest.raises(AlreadyExists, match=r"running.*another model_uid"):
         cluster.launch()
-    (stop,) = cluster.do(StopRequested(ModelUid("m")))
+    assert cluster.do(StopRequested(ModelUid("m"))) == []
     with pytest.raises(AlreadyExists, match="still stopping"):
         cluster.launch()
+    (stop,) = cluster.do(QueuesEmpty(ModelUid("m")))
     assert isinstance(stop, StopReplica)
     cluster.do(ReplicaEnded(stop.replica_id, stop.epoch))
     assert cluster.snapshot.deployments == {}
@@ -63,8 +74,12 @@ def test_a_taken_uid_is_refused_and_free_again_once_its_last_replica_is_gone() -
 
 def test_a_stop_drains_and_the_deployment_goes_with_its_last_replica() -> None:
     cluster = Cluster(worker("a")).launched(deployment("m", Demand(GIB), Demand(GIB)))
-    effects = cluster.do(StopRequested(ModelUid("m")))
+    assert cluster.do(StopRequested(ModelUid("m"))) == []
+    assert {r.phase for r in cluster.snapshot.replicas.values()} == {Phase.READY}
+    assert route_table(cluster.snapshot).models[ModelUid("m")].closing
+    effects = cluster.do(QueuesEmpty(ModelUid("m")))
     assert [e.drain_seconds for e in effects if isinstance(e, StopReplica)] == [TIMINGS.drain] * 2
+    assert cluster.do(QueuesEmpty(ModelUid("m"))) == []
     assert {r.phase for r in cluster.snapshot.replicas.values()} == {Phase.DRAINING}
     assert cluster.do(StopRequested(ModelUid("m"))) == []
     for each in list(cluster.snapshot.replicas.values()):
@@ -73,6 +88,35 @@ def test_a_stop_drains_and_the_deployment_goes_with_its_last_replica() -> None:
     assert cluster.snapshot.deployments == {}
     assert len(cluster.snapshot.replicas) == 0
     assert cluster.tick() == []
+
+
+def test_a_stop_whose_queues_never_empty_ends_after_the_time_to_drain() -> None:
+    cluster = Cluster(worker("a")).launched()
+    cluster.do(StopRequested(ModelUid("m")))
+    cluster.beat("a", after=TIMINGS.drain - 1)
+    assert cluster.tick(0.5) == []
+    assert [e.drain_seconds for e in cluster.tick(0.5) if isinstance(e, StopReplica)] == [0.0]
+
+
+@pytest.mark.parametrize("first", [None, StopRequested(ModelUid("m")), QueuesEmpty(ModelUid("m"))])
+def test_a_stop_by_force_ends_at_once_what_serves_and_what_drains(first: Event | None) -> None:
+    cluster = Cluster(worker("a")).launched()
+    if first is not None:
+        cluster.do(StopRequested(ModelUid("m")))
+        cluster.do(first)
+    effects = cluster.do(StopRequested(ModelUid("m"), drain=False))
+    assert [e.drain_seconds for e in effects if isinstance(e, StopReplica)] == [0.0]
+    assert cluster.replica().phase is Phase.STOPPING
+    assert not route_table(cluster.snapshot).models[ModelUid("m")].replicas
+
+
+def test_a_replica_that_crashes_while_its_model_is_being_stopped_is_not_started_again() -> None:
+    cluster = Cluster(worker("a")).launched(deployment("m", Demand(GIB), Demand(GIB)))
+    cluster.do(StopRequested(ModelUid("m")))
+    assert cluster.crash("m-0") == []
+    assert set(cluster.snapshot.replicas) == {"m-1"}
+    assert cluster.crash("m-1", fatal=True) == []
+    assert (cluster.snapshot.deployments, cluster.tick()) == ({}, [])
 
 
 def test_a_stop_during_the_start_aborts_it_and_a_refused_start_ends_it_too() -> None:

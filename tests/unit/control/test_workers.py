@@ -10,7 +10,16 @@ from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, WorkerId
 from xinfer.cluster.replica import Phase, Progress
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.worker import WorkerState
-from xinfer.control.events import LaunchRequested, ReplicaEnded, ReplicaProgressed, StopRequested, WorkerBeat, WorkerGone, WorkerJoined
+from xinfer.control.events import (
+    LaunchRequested,
+    QueuesEmpty,
+    ReplicaEnded,
+    ReplicaProgressed,
+    StopRequested,
+    WorkerBeat,
+    WorkerGone,
+    WorkerJoined,
+)
 from xinfer.control.liveness import FORGET_LOST, must_rejoin
 from xinfer.control.restore import restore
 
@@ -223,7 +232,15 @@ def test_a_goodbye_moves_what_can_move_and_forgets_the_worker() -> None:
 def test_a_draining_replica_of_a_lost_worker_is_over() -> None:
     cluster = Cluster(worker("a"), worker("b")).launched(deployment("m", Demand(GIB, pin=slot("a", 0))))
     cluster.do(StopRequested(M))
+    cluster.do(QueuesEmpty(M))
     silent(cluster, "b")
+    assert (len(cluster.snapshot.replicas), cluster.snapshot.deployments) == (0, {})
+
+
+def test_a_stop_with_a_lost_worker_is_over_after_the_time_to_drain() -> None:
+    cluster = Cluster(worker("a"), worker("b")).launched(deployment("m", Demand(GIB, pin=slot("a", 0))))
+    cluster.do(StopRequested(M))
+    silent(cluster, "b", seconds=int(cluster.timings.drain) + 2)
     assert (len(cluster.snapshot.replicas), cluster.snapshot.deployments) == (0, {})
 
 
@@ -258,6 +275,13 @@ def test_after_a_restart_running_replicas_are_adopted_and_nothing_is_started_unt
     assert {r.phase for r in after.snapshot.replicas.values()} == {Phase.READY}
     assert after.snapshot.expected == frozenset()
     assert route_table(after.snapshot).models[M].was_ready
+
+
+def test_after_a_lost_state_file_no_epoch_comes_again_that_a_worker_has_seen() -> None:
+    after = Cluster(snapshot=restore((), set(), Epoch(1), 1_000.0, TIMINGS))
+    after.do(WorkerJoined(worker("a"), begun=Epoch(40)))
+    after.do(LaunchRequested(deployment("m")))
+    assert after.replica("m-0").epoch > 40
 
 
 def test_what_was_not_found_is_started_when_settling_ends() -> None:

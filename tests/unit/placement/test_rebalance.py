@@ -84,6 +84,13 @@ def test_moves_that_are_under_way_count_as_done() -> None:
     assert (plan.moves, plan.unmet) == ((), ())
 
 
+def test_a_model_that_serves_its_last_requests_counts_as_gone() -> None:
+    state = cluster([worker("a", 2)], ("x", slot("a", 0), 8), ("y", slot("a", 1), 6), ("big", None, 20))
+    closing = replace(state.deployments[ModelUid("y")], demands=(), ordinals=(), closing=99.0)
+    plan = plan_rebalance(replace(state, deployments={**state.deployments, ModelUid("y"): closing}))
+    assert (plan.moves, plan.unmet) == ((), ())
+
+
 def test_room_is_made_on_devices_side_by_side_and_for_pins() -> None:
     state = cluster([worker("a", 3)], ("x", slot("a", 0), 6), ("y", slot("a", 1), 6), ("big", None, 18), n_devices=None)
     pair = replace(state.deployments[ModelUid("big")], demands=(Demand(18 * GIB, 2),))

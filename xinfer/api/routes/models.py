@@ -10,7 +10,7 @@ from starlette.responses import Response
 from xinfer.access import permit
 from xinfer.api import present
 from xinfer.api.gate import caller
-from xinfer.api.launching import launch_request, placement, replica_count
+from xinfer.api.launching import launch_request, placement, scaling
 from xinfer.api.limits import read_json, service, unless_gone
 from xinfer.api.reply import ERRORS, body_of, json_reply
 from xinfer.cluster.ids import ModelUid
@@ -138,12 +138,20 @@ async def logs(
     return json_reply({"replica_model_uid": found.replica_id, "worker_id": found.worker_id, "position": found.position, "text": found.text})
 
 
-@router.post("/{model_uid:path}/scale", response_model=ScaleReply, openapi_extra=body_of(ScaleRequest), summary="Change the replica count")
+@router.post(
+    "/{model_uid:path}/scale",
+    response_model=ScaleReply,
+    openapi_extra=body_of(ScaleRequest),
+    summary="Change the replica count or its bounds",
+)
 async def scale(request: Request, model_uid: str) -> Response:
-    """Answers when new replicas are placed, all or none, and those that go have left the routes."""
+    """Answers when new replicas are placed, all or none, and those that go have left the routes.
+
+    Between ``min_replica`` and ``max_replica`` the load decides from then on.
+    """
     permit.demand(caller(request), Action.LAUNCH, model_uid)
-    change = await service(request).control.scale(ModelUid(model_uid), replica_count(await read_json(request)))
-    return json_reply({"model_uid": model_uid, "replica": change.replicas, "added": list(change.added), "removed": list(change.removed)})
+    change = await service(request).control.scale(ModelUid(model_uid), scaling(await read_json(request)))
+    return json_reply(present.scaled(model_uid, change))
 
 
 @router.get("/{model_uid:path}/progress", response_model=ProgressReply, summary="How far a launch has come")
@@ -197,8 +205,11 @@ async def show(request: Request, model_uid: str) -> Response:
 
 
 @router.delete("/{model_uid:path}", response_model=None, summary="Stop a model")
-async def stop(request: Request, model_uid: str) -> Response:
-    """Drains and stops every replica."""
+async def stop(request: Request, model_uid: str, drain: bool = True) -> Response:
+    """New requests are told 404 at once; what was accepted before is answered, then every replica stops.
+
+    Answers when the name is free again. ``drain=false`` ends at once, also a stop that drains.
+    """
     permit.demand(caller(request), Action.STOP, model_uid)
-    await service(request).control.stop(ModelUid(model_uid))
+    await service(request).control.stop(ModelUid(model_uid), drain)
     return json_reply(None)
