@@ -70,14 +70,19 @@ class Command:
         except psutil.NoSuchProcess:
             return []
 
-    def child(self, mark: str) -> psutil.Process:
-        """The one descendant whose command line or environment holds ``mark``."""
+    def children(self, mark: str) -> list[psutil.Process]:
+        """Every descendant whose command line or environment holds ``mark``."""
+        found = []
         for process in self.tree()[1:]:
-            try:
+            with contextlib.suppress(psutil.Error):
                 if mark in " ".join(process.cmdline()) or mark in process.environ().get("XINFER_PROCESS", ""):
-                    return process
-            except psutil.Error:
-                continue
+                    found.append(process)
+        return found
+
+    def child(self, mark: str) -> psutil.Process:
+        """The first of ``children``."""
+        for process in self.children(mark):
+            return process
         raise AssertionError(f"no descendant {mark!r} of {self.argv}: {[p.cmdline() for p in self.tree()]}")
 
     def stop(self, seconds: float = 30.0) -> int:
@@ -101,16 +106,23 @@ class Command:
 
 @dataclass
 class Cluster:
-    """A home, its environment and the commands started on it."""
+    """A home, its environment and the commands started on it.
+
+    Attributes:
+        address: where REST listens.
+        prefix: goes before commands in the background, such as those that put them into a namespace.
+    """
 
     home: Path
     port: int = field(default_factory=free_port)
     commands: list[Command] = field(default_factory=list)
     extra_env: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -129,7 +141,7 @@ class Cluster:
     def begin(self, *argv: str) -> Command:
         """Start a command in the background."""
         self.home.mkdir(parents=True, exist_ok=True)
-        command = Command([str(BIN / argv[0]), *argv[1:]], self.env, self.home / f"{argv[0]}-{len(self.commands)}.out")
+        command = Command([*self.prefix, str(BIN / argv[0]), *argv[1:]], self.env, self.home / f"{argv[0]}-{len(self.commands)}.out")
         self.commands.append(command)
         return command
 
@@ -200,6 +212,16 @@ class Cluster:
     def launch(self, *argv: str) -> Any:
         """``xinfer launch … --json``, parsed."""
         return json.loads(self.run("launch", *argv, "--json").stdout)
+
+    def orphans(self) -> list[psutil.Process]:
+        """Processes of this home that are below none of its commands."""
+        ours = {process for command in self.commands for process in command.tree()}
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process not in ours and process.environ().get("XINFER_HOME") == str(self.home):
+                    found.append(process)
+        return found
 
     def end(self) -> None:
         for command in reversed(self.commands):

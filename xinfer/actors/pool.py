@@ -6,6 +6,7 @@ from typing import Any
 
 import xoscar as xo
 
+from xinfer.actors import gate as _gate  # noqa: F401  (its server takes xoscar's place)
 from xinfer.cluster.ids import Address
 from xinfer.processes.ports import explain, pick_port
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from xinfer.processes.logs import configure_logging
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTORS = 65_536
+"""Open files and connections that a process of ours may have, if the system lets it. The usual 1,024 are filled by idle clients alone."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -31,6 +34,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]], log_level: str =
         ConfigError: no such log level.
     """
     configure_logging(log_level)
+    _allow_descriptors()
 
     async def guarded() -> int:
         stop = asyncio.Event()
@@ -51,6 +55,13 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _allow_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

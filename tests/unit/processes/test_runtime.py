@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 
 import pytest
@@ -25,6 +26,19 @@ def test_a_signal_sets_stop_and_the_loop_is_uvloop(number: signal.Signals) -> No
         return 5
 
     assert run(main) == 5
+
+
+def test_a_process_may_have_more_connections_than_a_shell_gives() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def main(stop: asyncio.Event) -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert run(main) == min(before[1], 65_536)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_none_is_zero_and_errors_come_through() -> None:

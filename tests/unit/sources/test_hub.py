@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.support.hub import Hub
+
 ROOT = Path(__file__).parents[3]
-SHA = "a" * 40
 # The client writes pieces of 10 MB, so half of it leaves one on disk.
 WEIGHTS = bytes(range(256)) * 100_000
 REPO = {
@@ -46,103 +42,9 @@ except XinferError as error:
 """
 
 
-class Hub:
-    """The two endpoints that a download needs.
-
-    Attributes:
-        gets: GETs per file; ranges: (file, first byte) of resumed ones.
-        go_on: while clear, the weights stop half-way.
-        garbled: a file that is sent with other content of the same length.
-    """
-
-    def __init__(self) -> None:
-        self.gets: Counter[str] = Counter()
-        self.ranges: list[tuple[str, int]] = []
-        self.garbled = ""
-        self.go_on = threading.Event()
-        self.go_on.set()
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def answer(self, body: bool) -> None:
-                path = self.path.split("?")[0]
-                if path.startswith("/api/models/org/model"):
-                    return self.json(hub.info())
-                found = re.fullmatch(r"/org/model/resolve/[^/]+/(.+)", path)
-                if found is None or found[1] not in REPO:
-                    return self.json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
-                return self.file(found[1], body)
-
-            def json(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
-                raw = json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", "Content-Length": str(len(raw)), **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(raw)
-
-            def file(self, name: str, body: bool) -> None:
-                content = REPO[name] if name != hub.garbled else REPO[name][::-1]
-                start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.send_header("X-Repo-Commit", SHA)
-                self.send_header("Accept-Ranges", "bytes")
-                self.send_header("Content-Length", str(len(content) - start))
-                self.end_headers()
-                if not body:
-                    return
-                hub.gets[name] += 1
-                if start:
-                    hub.ranges.append((name, start))
-                middle = max(start, len(content) // 2)
-                try:
-                    self.wfile.write(content[start:middle])
-                    self.wfile.flush()
-                    if name == "model.safetensors":
-                        hub.go_on.wait(60)
-                    self.wfile.write(content[middle:])
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-
-    def info(self) -> dict[str, object]:
-        files: list[dict[str, object]] = []
-        for name, body in REPO.items():
-            blob = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
-            files.append({"rfilename": name, "size": len(body), "blobId": blob})
-            if name.endswith((".safetensors", ".onnx")):
-                files[-1]["lfs"] = {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}
-        return {"id": "org/model", "sha": SHA, "siblings": files, "private": False, "tags": [], "downloads": 0}
-
-    def close(self) -> None:
-        self.go_on.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(10)
-
-
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    served = Hub()
+    served = Hub(REPO, "model.safetensors")
     yield served
     served.close()
 
@@ -150,7 +52,7 @@ def hub() -> Iterator[Hub]:
 def run(hub: Hub, tmp_path: Path, repo: str = "org/model", form: str = "pytorch", stop: str = "never") -> dict[str, object]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HF_") and name != "TRANSFORMERS_OFFLINE"},
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server.server_port}",
+        "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
