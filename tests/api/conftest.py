@@ -51,6 +51,7 @@ async def guarded() -> AsyncIterator[Guarded]:
     inference.table = replace(inference.table, keys=KEYS)
     control.state = replace(control.state, keys=KEYS)
     app = create_app(inference, control, limits=LIMITS, version="1", cluster_token=TOKEN, clock=lambda: NOW)
+    app.state.feed.close()  # its stream ends after the snapshot
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield Guarded(app, inference, control, http)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +13,15 @@ import numpy.typing as npt
 
 from tests.support.nouns import deployment, replica, slot, snapshot, worker
 from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
+from xinfer.actors.watch import News, Watch, Whole
 from xinfer.api.ports import Lane
 from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import EmbeddingTraits, LocalSource, ModelSpec, ModelType
 from xinfer.cluster.deployment import Demand, Scaling
 from xinfer.cluster.device import DeviceKind, DeviceReport
-from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.replica import Phase
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import route_table
@@ -149,6 +152,10 @@ class FakeControl:
 
     def __init__(self, state: Snapshot) -> None:
         self.state = state
+        self.watch = Watch(state)
+        self.kept: dict[WorkerId, tuple[Reading, ...]] = {}
+        self.asked = 0
+        self._changed = asyncio.Event()
         self.launched: list[LaunchRequest] = []
         self.confined: list[bool] = []
         self.made: list[Key] = []
@@ -187,6 +194,50 @@ class FakeControl:
         """The state."""
         self._up()
         return self.state
+
+    def become(self, state: Snapshot, at: float = 1.0) -> None:
+        """The cluster changes; who waits for news has them."""
+        self.state = state
+        self.watch.moved_on(state, at)
+        self.tell()
+
+    def restart(self, epoch: int) -> None:
+        """Another supervisor takes over."""
+        self.state = replace(self.state, epoch=Epoch(epoch))
+        self.watch = Watch(self.state)
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits for news."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
+        """What is new, when it is."""
+        self.asked += 1
+        self._up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while not self.watch.is_new(epoch, number, serial):
+                    await self._changed.wait()
+                    self._up()
+        return self.watch.news(epoch, number, serial)
+
+    async def history(self) -> News:
+        """All that has changed."""
+        self._up()
+        return self.watch.history()
+
+    async def whole(self) -> Whole:
+        """The state with its number."""
+        self._up()
+        self.watch.moved_on(self.state, 1.0)
+        return Whole(self.watch.journal.number, replace(self.state, floor=None))
+
+    async def readings(self, worker_id: WorkerId) -> tuple[Reading, ...]:
+        """What the test put there."""
+        self._up()
+        return self.kept.get(worker_id, ())
 
     async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Adds a deployment without replicas."""

@@ -21,7 +21,7 @@ from xinfer.cluster.ids import Epoch, ReplicaId
 from xinfer.serving.histogram import Distribution
 from xinfer.serving.tally import Tally
 
-HISTOGRAMS = {"wait_seconds", "tokenize_seconds", "compute_seconds", "batch_tokens", "batch_items", "padding_ratio"}
+HISTOGRAMS = {"wait_seconds", "stay_seconds", "tokenize_seconds", "compute_seconds", "batch_tokens", "batch_items", "padding_ratio"}
 CE = ReplicaId("ce-0")
 STATS = ReplicaStats(
     CE,

@@ -47,6 +47,10 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     # A look at the whole cluster takes `read` of all models.
     ("GET", "/v1/cluster/slots", "", None, {"reader"}),
     ("GET", "/v1/cluster/info", "", None, {"reader"}),
+    ("GET", "/v1/cluster/events", "", None, {"reader"}),
+    ("GET", "/v1/cluster/history", "", None, {"reader"}),
+    ("GET", "/v1/cluster/readings", "", None, {"reader"}),
+    ("GET", "/v1/cluster/series", "?worker=a", None, {"reader"}),
     ("GET", "/v1/cluster/devices", "", None, {"reader"}),
     ("GET", "/v1/workers", "", None, {"reader"}),
     ("GET", "/v1/workers/{worker}/drain", "", None, {"reader"}),

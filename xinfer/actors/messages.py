@@ -10,6 +10,7 @@ from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.deployment import Deployment, Scaling
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import Worker
@@ -57,12 +58,14 @@ class Beat:
 
     Attributes:
         running: (replica, epoch) of every replica process, starting ones too.
+        reading: the newest one, if the last heartbeat did not bring it.
     """
 
     worker_id: WorkerId
     epoch: Epoch
     free_bytes: Mapping[DeviceUuid, int] = field(default_factory=dict)
     running: tuple[tuple[ReplicaId, Epoch], ...] = ()
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,13 @@ from xinfer.actors.messages import (
     Written,
 )
 from xinfer.actors.packing import pack_items, unpack_result
+from xinfer.actors.watch import News, Whole
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
 from xinfer.cluster.load import ModelLoad
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.replica import Assignment
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
@@ -142,6 +144,10 @@ class WorkerRef:
         """Memory and utilisation of its devices, now."""
         return await self._call("usage", timeout=3.0)  # type: ignore[no-any-return]
 
+    async def readings(self) -> tuple[Reading, ...]:
+        """Of its devices and replicas, every two seconds for the last fifteen minutes, oldest first."""
+        return await self._call("readings", timeout=5.0)  # type: ignore[no-any-return]
+
     async def written(self, replica_id: ReplicaId, lines: int, after: int | None) -> Written:
         """What the replica's processes wrote here: the last lines, or what follows a position."""
         return await self._call("written", replica_id, lines, after, timeout=5.0)  # type: ignore[no-any-return]
@@ -230,6 +236,22 @@ class SupervisorRef:
     async def snapshot(self) -> Snapshot:
         """The whole cluster, for listings."""
         return await self._call("snapshot")  # type: ignore[no-any-return]
+
+    async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
+        """Changes and readings that came after those named, as soon as there are any."""
+        return await self._call("news", epoch, number, serial, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def history(self) -> News:
+        """The changes that are kept, oldest first."""
+        return await self._call("history")  # type: ignore[no-any-return]
+
+    async def whole(self) -> Whole:
+        """The whole cluster with the number of its last change."""
+        return await self._call("whole")  # type: ignore[no-any-return]
+
+    async def readings(self, worker_id: WorkerId) -> tuple[Reading, ...]:
+        """The last fifteen minutes of one worker. Raises WorkerNotFound: unknown, or it does not answer."""
+        return await self._call("readings", worker_id)  # type: ignore[no-any-return]
 
     async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Place and begin a deployment. Raises InvalidRequest, NoFit, ModelNotFound, AlreadyExists, Forbidden."""

@@ -18,9 +18,11 @@ from xinfer.actors.messages import Beat, Hello, Welcome, WorkerUsage
 from xinfer.actors.orders import Orders
 from xinfer.actors.refs import WorkerRef
 from xinfer.actors.survey import Survey
+from xinfer.actors.watch import News, Watch, Whole
 from xinfer.catalog.families import Families
 from xinfer.cluster.ids import Address, Epoch, ModelUid, WorkerId
 from xinfer.cluster.load import ModelLoad
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.routes_of import only_keys, route_table
 from xinfer.cluster.snapshot import Snapshot
@@ -36,7 +38,7 @@ from xinfer.control.events import (
 from xinfer.control.liveness import must_rejoin
 from xinfer.control.step import step
 from xinfer.control.workers import back_from
-from xinfer.errors import StaleEpoch, StoreError
+from xinfer.errors import DeadlineExceeded, StaleEpoch, StoreError, WorkerNotFound
 from xinfer.settings import Timings
 from xinfer.store.store import Store
 
@@ -64,6 +66,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
         self._model_roots = model_roots
         self._store = store
         self._snapshot = snapshot
+        self._watch = Watch(snapshot)
         self._families = families
         self._survey = survey
         self._timings = timings
@@ -97,6 +100,8 @@ class SupervisorActor(Orders, xo.StatelessActor):
         if after is not before:
             self._store.save(before, after)
             self._snapshot = after
+            if not isinstance(event, WorkerBeat):  # what a heartbeat alone has changed is seen at the next tick
+                self._watch.moved_on(after, time.time())
             self._changed.set()
             self._changed = asyncio.Event()
         self._effects.submit(effects)
@@ -169,6 +174,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
                 self._keeper.keep(event, before, self._snapshot)
             else:
                 self._digest(event)
+        self._watch.heard(beat.worker_id, beat.reading)
         self.apply(WorkerBeat(beat.worker_id, beat.epoch, beat.free_bytes, beat.running))
 
     async def leave(self, worker_id: WorkerId, epoch: Epoch) -> None:
@@ -213,6 +219,30 @@ class SupervisorActor(Orders, xo.StatelessActor):
     async def snapshot(self) -> Snapshot:
         """The whole cluster with what the autoscaler says, without what can be worked out of it."""
         return replace(self._snapshot, floor=None, notes=self._autoscaler.notes)
+
+    async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
+        """What has changed and what was read since, as soon as there is any, else after ``wait`` seconds."""
+        await self._until(lambda: self._watch.is_new(epoch, number, serial), wait)
+        return self._watch.news(epoch, number, serial)
+
+    async def history(self) -> News:
+        """The changes that are kept, oldest first."""
+        return self._watch.history()
+
+    async def whole(self) -> Whole:
+        """The whole cluster, for those who begin to watch."""
+        self._watch.moved_on(self._snapshot, time.time())
+        return Whole(self._watch.journal.number, replace(self._snapshot, floor=None))
+
+    async def readings(self, worker_id: WorkerId) -> tuple[Reading, ...]:
+        """The last fifteen minutes of one worker. Raises WorkerNotFound: unknown, or it does not answer."""
+        worker = self._worker(worker_id)
+        if worker is None:
+            raise WorkerNotFound(f"No worker {worker_id} has joined.", param="worker")
+        try:
+            return await worker.readings()
+        except DeadlineExceeded as error:
+            raise WorkerNotFound(error.message, param="worker") from error
 
     async def usage(self) -> tuple[WorkerUsage, ...]:
         """Live figures of every worker that answers within 3 s."""

@@ -7,9 +7,10 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 import xoscar as xo
@@ -17,13 +18,15 @@ import xoscar as xo
 from xinfer.actors.enrolment import find_supervisor
 from xinfer.actors.handover import HeldReplica, HeldWorker
 from xinfer.actors.hosting import Host, Hosted
-from xinfer.actors.messages import Beat, Hello, Stock, WorkerUsage, Written
+from xinfer.actors.messages import Beat, Hello, ReplicaStats, Stock, WorkerUsage, Written
 from xinfer.actors.refs import SupervisorRef
+from xinfer.actors.sampling import Sampler
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.device import Device
 from xinfer.cluster.ids import DeviceUuid, Epoch, ReplicaId
 from xinfer.cluster.ledger import fits
-from xinfer.cluster.replica import Assignment, Replica
+from xinfer.cluster.reading import Reading
+from xinfer.cluster.replica import Assignment, Phase, Replica
 from xinfer.cluster.worker import Worker
 from xinfer.control.events import Event, ReplicaEnded
 from xinfer.devices.base import Inventory
@@ -40,6 +43,7 @@ log = structlog.get_logger(__name__)
 RECONNECT = 1.0
 LAST_NEWS = 2.0
 """Seconds that news have to reach the supervisor before an upgrade."""
+STATS = 1.0
 
 
 class WorkerActor(xo.StatelessActor):
@@ -75,11 +79,14 @@ class WorkerActor(xo.StatelessActor):
         self._lock = lock
         self._upgrade = upgrade
         self._held = False
+        self._sampler = Sampler(inventory, self._stats, time.time, time.monotonic)
+        self._sampling: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Start looking for the supervisor; returns at once."""
         self._link = asyncio.create_task(self._keep_link(), name="supervisor link")
         self._cutting = asyncio.create_task(self._keep_logs_short(), name="logs")
+        self._sampling = asyncio.create_task(self._sampler.run(), name="readings")
 
     async def joined(self) -> None:
         """Returns once the supervisor knows this worker."""
@@ -87,7 +94,7 @@ class WorkerActor(xo.StatelessActor):
 
     async def close(self) -> None:
         """End every replica and say goodbye, so that their work goes elsewhere at once."""
-        for task in (self._link, self._cutting):
+        for task in (self._link, self._cutting, self._sampling):
             if task is not None:
                 task.cancel()
         lives = [h.task for h in self._hosted.values() if h.task is not None]
@@ -218,6 +225,14 @@ class WorkerActor(xo.StatelessActor):
             {u: x.utilization for u, x in usage.items() if x.utilization is not None},
         )
 
+    async def readings(self) -> tuple[Reading, ...]:
+        """Of its devices and replicas, every two seconds for the last fifteen minutes, oldest first."""
+        return self._sampler.readings.all()
+
+    def _stats(self) -> list[Coroutine[Any, Any, ReplicaStats]]:
+        ready = [h.ref for h in self._hosted.values() if h.replica.phase is Phase.READY and h.ref is not None]
+        return [ref.stats(STATS) for ref in ready]
+
     async def written(self, replica_id: ReplicaId, lines: int, after: int | None) -> Written:
         """What the processes of this replica wrote here, the dead ones too: the last lines, or what follows a position.
 
@@ -281,11 +296,14 @@ class WorkerActor(xo.StatelessActor):
         return welcome.epoch
 
     async def _beat_until_lost(self, supervisor: SupervisorRef, epoch: Epoch) -> None:
-        every = self._settings.timings.heartbeat
+        every, told = self._settings.timings.heartbeat, None
         while True:
             news = tuple(self._outbox)
-            beat = Beat(self._me.id, epoch, await self._free(), tuple((h.replica.id, h.replica.epoch) for h in self._hosted.values()))
+            running = tuple((h.replica.id, h.replica.epoch) for h in self._hosted.values())
+            last = self._sampler.readings.last
+            beat = Beat(self._me.id, epoch, await self._free(), running, None if last is told else last)
             await supervisor.beat(beat, news)
+            told = last
             for _ in news:  # only what was delivered; more may have come meanwhile
                 self._outbox.popleft()
             if not self._outbox:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from xinfer.api import errors
+from xinfer.api.feed import Feed
 from xinfer.api.gate import Gate
 from xinfer.api.meter import Meter, Metered
 from xinfer.api.ports import Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
-from xinfer.api.routes import catalog, cluster, docs, embeddings, health, keys, models, plan, requests, rerank
+from xinfer.api.routes import catalog, cluster, docs, embeddings, events, health, keys, models, plan, requests, rerank
 from xinfer.api.straight import Straight
 from xinfer.settings import Limits, Timings
 
@@ -57,7 +58,8 @@ def create_app(
     loads, begun = timings or Timings(), time.monotonic()
     app.state.service = Service(inference, control, limits, loads, version, supervisor_address, begun, clock, siblings)
     app.state.meter = Meter(process)
-    rooms = (rerank, embeddings, models, plan, cluster, catalog, requests, keys, health, docs)
+    app.state.feed = Feed(control)
+    rooms = (rerank, embeddings, models, plan, cluster, events, catalog, requests, keys, health, docs)
     for room in rooms:
         app.include_router(room.router)
     app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])

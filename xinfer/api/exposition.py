@@ -41,6 +41,7 @@ _HELP = {
     "xinfer_replica_budget_tokens": "Padded tokens that one batch may hold now.",
     "xinfer_replica_slowdown": "Measured over predicted seconds of a batch, smoothed; 1 is as calibrated.",
     "xinfer_replica_wait_seconds": "Seconds that a shard was at the replica and neither tokenised nor computed.",
+    "xinfer_replica_stay_seconds": "Seconds from a shard's arrival at the replica until its last batch ended.",
     "xinfer_replica_tokenize_seconds": "Seconds to tokenise a shard.",
     "xinfer_replica_compute_seconds": "Seconds of a batch inside the model.",
     "xinfer_replica_batch_tokens": "Padded tokens of a batch.",

@@ -9,9 +9,11 @@ import structlog
 
 from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
 from xinfer.actors.refs import ReplicaRef, SupervisorRef
+from xinfer.actors.watch import News, Whole
 from xinfer.batching.work import ShardResult, WorkItem
-from xinfer.cluster.ids import Address, ModelUid, ReplicaId
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
@@ -121,6 +123,22 @@ class SupervisorControl:
     async def snapshot(self) -> Snapshot:
         """The whole cluster."""
         return await self._supervisor.snapshot()
+
+    async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
+        """What is new to one who watches."""
+        return await self._supervisor.news(epoch, number, serial, wait)
+
+    async def history(self) -> News:
+        """The changes that are kept, oldest first."""
+        return await self._supervisor.history()
+
+    async def whole(self) -> Whole:
+        """The whole cluster with the number of its last change."""
+        return await self._supervisor.whole()
+
+    async def readings(self, worker_id: WorkerId) -> tuple[Reading, ...]:
+        """The last fifteen minutes of one worker."""
+        return await self._supervisor.readings(worker_id)
 
     async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Place and begin a deployment."""

@@ -148,6 +148,7 @@ async def _run_uvicorn(
     serving = asyncio.create_task(server.serve([socket.socket(fileno=fd)]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    app.state.feed.close()  # who watches would hold up the end
     server.should_exit = True
     await serving
     stopping.cancel()

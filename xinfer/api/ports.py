@@ -11,9 +11,11 @@ import numpy.typing as npt
 from prometheus_client.metrics_core import Metric
 
 from xinfer.actors.messages import Drained, ReplicaStats, Scaled, Upgraded, WorkerUsage, Written
+from xinfer.actors.watch import News, Whole
 from xinfer.batching.work import WorkItem
-from xinfer.cluster.ids import ModelUid, ReplicaId
+from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Key
+from xinfer.cluster.reading import Reading
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
@@ -78,6 +80,22 @@ class Control(Protocol):
 
     async def snapshot(self) -> Snapshot:
         """The cluster as it is now."""
+
+    async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
+        """Changes after ``number`` and readings after ``serial``, at once if there are any, else after ``wait`` seconds."""
+
+    async def history(self) -> News:
+        """The changes that are kept, oldest first."""
+
+    async def whole(self) -> Whole:
+        """The cluster as it is now, with the number of its last change."""
+
+    async def readings(self, worker_id: WorkerId) -> Sequence[Reading]:
+        """Of one worker, the last fifteen minutes, oldest first.
+
+        Raises:
+            WorkerNotFound.
+        """
 
     async def launch(self, request: LaunchRequest, confined: bool = False) -> ModelUid:
         """Decide and record a launch; returns before any replica is ready.

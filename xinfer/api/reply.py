@@ -22,7 +22,7 @@ _HOLE = b"\0"
 """Where a list goes; JSON never has this byte in it."""
 _REF = "#/components/schemas/{model}"
 _bodies: dict[str, type[BaseModel]] = {}
-"""Every model that a route declared with ``body_of``, for the OpenAPI document."""
+"""Every model that a route declared with ``body_of`` or ``document``, for the OpenAPI document."""
 
 
 def json_reply(content: Any, status: int = 200) -> Response:
@@ -74,10 +74,15 @@ def _plain(value: Any) -> Any:
 
 def body_of(*models: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` for a route that reads one of these bodies."""
-    _bodies.update({m.__name__: m for m in models})
+    document(*models)
     refs = [{"$ref": _REF.format(model=m.__name__)} for m in models]
     schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def document(*models: type[BaseModel]) -> None:
+    """Put these into the OpenAPI document, though no route takes or gives them as a whole."""
+    _bodies.update({m.__name__: m for m in models})
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

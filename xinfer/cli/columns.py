@@ -13,6 +13,11 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
+def second(seconds: float) -> str:
+    """Unix seconds as the time of day here."""
+    return datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
+
+
 def _device(row: Row) -> str:
     """The device as the replica reports it; empty before it has loaded."""
     names = [str(device.get("name", "")) for device in row.get("devices") or ([row["device"]] if row.get("device") else [])]
@@ -64,6 +69,41 @@ DEVICES = (
         text="fold",
         enough=44,
     ),
+)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+TOP = (
+    Column("slot", lambda r: r["slot"]),
+    Column("device", lambda r: r.get("name"), drop=6),
+    Column("used", lambda r: r.get("utilization"), _percent, right=True, drop=3),
+    Column("free", lambda r: r.get("free_bytes"), gibibytes, right=True, drop=5),
+    Column("replica", lambda r: r.get("replica")),
+    Column("phase", lambda r: r.get("phase"), styled=True, drop=2),
+    Column("queue", lambda r: r.get("queue"), right=True),
+    Column("docs/s", lambda r: r.get("items"), _rate, right=True),
+    Column("tokens/s", lambda r: r.get("tokens"), _rate, right=True, drop=7),
+    Column("busy", lambda r: r.get("busy"), _percent, right=True),
+    Column("p50", lambda r: r.get("p50"), _milliseconds, right=True, drop=4),
+    Column("p95", lambda r: r.get("p95"), _milliseconds, right=True, drop=1),
+)
+
+EVENTS = (
+    Column("at", lambda r: f"{r['at']:.3f}", lambda v: second(float(v))),
+    Column("level", lambda r: r["level"], styled=True, drop=2),
+    Column("id", lambda r: r["id"], drop=1),
+    Column("event", lambda r: r["text"], text="fold"),
 )
 
 WAITING = (

@@ -136,6 +136,14 @@ class Server:
         """``UpgradeReply``."""
         return plain(self._client.upgrade(worker))
 
+    def history(self, limit: int, **about: Any) -> list[Row]:
+        """``EventEntry`` each."""
+        return rows(self._client.history(limit, **about))
+
+    def readings(self) -> list[Row]:
+        """``FeedReading`` each."""
+        return rows(self._client.readings())
+
     def version(self) -> str:
         """Of the server."""
         return self._client.version()

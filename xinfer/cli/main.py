@@ -26,6 +26,8 @@ COMMANDS = {
     "why": Command("Inference", "xinfer.cli.why:why", "Show where a request's time went."),
     "bench": Command("Inference", "xinfer.cli.bench:bench", "Put a load on any server and measure it."),
     "slots": Command("Cluster", "xinfer.cli.slots:slots", "Show workers, their devices and what runs on them."),
+    "top": Command("Cluster", "xinfer.cli.top:top", "Watch how busy devices and replicas are."),
+    "events": Command("Cluster", "xinfer.cli.events:events", "Show what happened, and what happens."),
     "drain": Command("Cluster", "xinfer.cli.drain:drain", "Empty a worker: its replicas move to others."),
     "upgrade": Command("Cluster", "xinfer.cli.upgrade:upgrade", "Let a worker take up new code while its replicas serve on."),
     "rebalance": Command("Cluster", "xinfer.cli.rebalance:rebalance", "Move replicas so that others find room."),

@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 Row = Mapping[str, Any]
@@ -32,6 +33,9 @@ STYLES = {
     "lost": "bold red",
     "stopped": "dim",
     "asleep": "dim",
+    "info": "dim",
+    "warning": "yellow",
+    "error": "red",
 }
 """Colour of a phase or state; what is on its way is yellow."""
 
@@ -130,11 +134,16 @@ def write_json(data: Any) -> None:
 
 def write_table(columns: Sequence[Column], rows: Sequence[Row], *, title: str = "") -> None:
     """A table that fits the terminal: what matters least leaves first, then prose folds."""
+    console = stdout_console()
+    console.print(table_of(columns, rows, console, title))
+
+
+def table_of(columns: Sequence[Column], rows: Sequence[Row], console: Console, title: str = "") -> Table:
+    """The table itself, as wide as the console lets it be."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console = stdout_console()
     cells = [[Text(text(column, row), style=style(column, row)) for column in columns] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False, show_edge=False)
     kept = fitting(columns, cells, console.width)
@@ -152,7 +161,7 @@ def write_table(columns: Sequence[Column], rows: Sequence[Row], *, title: str = 
         )
     for row_cells in cells:
         table.add_row(*(row_cells[index] for index in kept))
-    console.print(table)
+    return table
 
 
 def write_facts(facts: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, UpgradeReply, WorkerEntry
+from xinfer.schemas.feed import EventEntry, EventList, FeedReading, ReadingList, SeriesList
 from xinfer.schemas.keys import KeyEntry, KeyList, MadeKey
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
@@ -337,6 +338,30 @@ def upgrade(worker: str) -> Call[UpgradeReply]:
 def nodes() -> Call[list[NodeEntry]]:
     """The supervisor and the workers."""
     return Call("GET", "/v1/cluster/info", TypeAdapter(list[NodeEntry]).validate_python)
+
+
+def history(
+    limit: int = 200, *, model_uid: str | None = None, worker_id: str | None = None, replica: str | None = None, after: str | None = None
+) -> Call[list[EventEntry]]:
+    """What happened in the cluster since its supervisor began, oldest first.
+
+    Args:
+        limit: at most so many, the newest.
+        replica: full id.
+        after: id of an event; only what came after it.
+    """
+    params = _given(limit=str(limit), model_uid=model_uid, worker_id=worker_id, replica=replica, after=after)
+    return Call("GET", "/v1/cluster/history", lambda r: EventList.model_validate(r).data, params=params)
+
+
+def readings() -> Call[list[FeedReading]]:
+    """What every worker measured last of its devices and replicas."""
+    return Call("GET", "/v1/cluster/readings", lambda r: ReadingList.model_validate(r).data)
+
+
+def series(worker: str) -> Call[SeriesList]:
+    """The last fifteen minutes of a worker's devices and replicas, by address, ip, host name or id."""
+    return Call("GET", "/v1/cluster/series", _model_of(SeriesList), params={"worker": worker})
 
 
 def create_key(name: str, *, admin: bool = False, allow: Sequence[str] | None = None, expires_in: float | None = None) -> Call[MadeKey]:

@@ -32,6 +32,34 @@ class Distribution:
         """Observations."""
         return sum(self.counts)
 
+    def since(self, before: Distribution | None) -> Distribution:
+        """What has come since ``before``, an earlier state of the same histogram; all of it where there is none."""
+        if before is None or before.bounds != self.bounds:
+            return self
+        counts = tuple(max(0, now - then) for now, then in zip(self.counts, before.counts, strict=True))
+        return Distribution(self.bounds, counts, max(0.0, self.total - before.total))
+
+    def plus(self, other: Distribution) -> Distribution:
+        """Both together; they have the same bounds."""
+        counts = tuple(one + two for one, two in zip(self.counts, other.counts, strict=True))
+        return Distribution(self.bounds, counts, self.total + other.total)
+
+    def quantile(self, share: float) -> float | None:
+        """The value below which ``share`` (0..1) of the observations lie, taken as even within a bound; None without any.
+
+        What lies above the last bound counts as that bound.
+        """
+        left = share * self.count
+        if not self.count:
+            return None
+        lower = 0.0
+        for upper, here in zip(self.bounds, self.counts, strict=False):
+            if here and left <= here:
+                return lower + (upper - lower) * left / here
+            left -= here
+            lower = upper
+        return self.bounds[-1]
+
     def cumulative(self) -> list[tuple[str, float]]:
         """(upper bound, observations up to it), the last one "+Inf", as Prometheus wants them."""
         names = [*map(str, self.bounds), "+Inf"]

@@ -57,10 +57,14 @@ class Shard:
         self.tokenize_seconds, self.queued_at = seconds, now
 
     @property
+    def stay_seconds(self) -> float:
+        """From its arrival until its last batch ended."""
+        return max(0.0, (self.queued_at if self.computed_at is None else self.computed_at) - self.arrived)
+
+    @property
     def wait_seconds(self) -> float:
         """Time here, until its last batch ended, in which it was neither tokenised nor computed."""
-        end = self.queued_at if self.computed_at is None else self.computed_at
-        return max(0.0, end - self.arrived - self.tokenize_seconds - self.compute_seconds)
+        return max(0.0, self.stay_seconds - self.tokenize_seconds - self.compute_seconds)
 
     def settle(self, row: int, outcome: npt.NDArray[np.float32] | XinferError) -> None:
         """Give one row its value or its error."""

@@ -20,7 +20,8 @@ class Tally:
     """Work done since the replica became ready. The compute thread counts, others look.
 
     Attributes:
-        wait, tokenize: of each answered shard; the others are of each batch that went through.
+        wait, tokenize, stay: of each answered shard, ``stay`` from its arrival to its last batch.
+            The others are of each batch that went through.
     """
 
     items: int = 0
@@ -30,6 +31,7 @@ class Tally:
     busy_seconds: float = 0.0
     wait: Histogram = _of(histogram.SECONDS)
     tokenize: Histogram = _of(histogram.SECONDS)
+    stay: Histogram = _of(histogram.SECONDS)
     compute: Histogram = _of(histogram.SECONDS)
     batch_tokens: Histogram = _of(histogram.TOKENS)
     batch_items: Histogram = _of(histogram.ITEMS)
@@ -50,12 +52,14 @@ class Tally:
         """A shard has all its values."""
         self.wait.observe(shard.wait_seconds)
         self.tokenize.observe(shard.tokenize_seconds)
+        self.stay.observe(shard.stay_seconds)
 
     def histograms(self) -> Mapping[str, Distribution]:
         """By the name that metrics give them."""
         return {
             "wait_seconds": self.wait.distribution(),
             "tokenize_seconds": self.tokenize.distribution(),
+            "stay_seconds": self.stay.distribution(),
             "compute_seconds": self.compute.distribution(),
             "batch_tokens": self.batch_tokens.distribution(),
             "batch_items": self.batch_items.distribution(),
