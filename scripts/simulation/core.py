@@ -91,7 +91,8 @@ class Bench:
         """All workers were heard of just now, but for these."""
         late = otherwise or {}
         workers = {key: replace(w, last_seen=late.get(key, self.now)) for key, w in self.snapshot.workers.items()}
-        self.snapshot = replace(self.snapshot, workers=workers)
+        shown = None if self.snapshot.shown is None else replace(self.snapshot.shown, workers=workers)
+        self.snapshot = replace(self.snapshot, workers=workers, shown=shown)
         self.snapshot = replace(self.snapshot, floor=floor_of(self.snapshot))
 
     def some_workers(self, count: int) -> list[WorkerId]:
@@ -237,7 +238,7 @@ def _picks(tries: int, seed: int) -> Iterator[Figure]:
 
 
 def _memory(snapshot: Snapshot) -> Iterator[Figure]:
-    bare = replace(snapshot, floor=None)
+    bare = replace(snapshot, floor=None, shown=None)
     blob = pickle.dumps(bare, protocol=5)
     tracemalloc.start()
     copy = pickle.loads(blob)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+
+import structlog
 
 from scripts.simulation.figures import Figure, times
 from tests.simulation.fake_cluster import FakeCluster
@@ -72,7 +75,8 @@ def shape_of(seed: int) -> Shape | None:
 
 
 def run(task: Task) -> Outcome:
-    """One history."""
+    """One history; what the autoscaler has to say goes nowhere."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     shape, every = (shape_of(task.seed), FAULT_EVERY) if task.full is None else (task.full, FULL_FAULT_EVERY)
     try:
         cluster = history(task.seed, shape, task.steps, every)

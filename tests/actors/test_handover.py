@@ -17,7 +17,7 @@ from xinfer.actors.refs import ReplicaRef
 from xinfer.actors.worker import WorkerActor
 from xinfer.cluster.replica import Assignment, Phase, Replica
 from xinfer.errors import SlotTaken, Unavailable, UpgradeRefused
-from xinfer.processes.spawn import ProcessSpec
+from xinfer.processes.spawn import Child, ProcessSpec
 
 
 async def over(stage: Stage) -> None:
@@ -85,6 +85,27 @@ async def test_what_is_let_go_of_is_watched_by_nobody(stage: Stage, reranker_onn
     assert watched() == []
     await stage.worker.take_back(held)
     await stage.worker.begin()
+
+
+async def test_one_that_breaks_while_it_is_let_go_of_is_taken_back_as_it_was_known(
+    stage: Stage, reranker_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the worker would refuse every order from then on."""
+    uid = await stage.supervisor.launch(request(reranker_onnx))
+    assert await stage.supervisor.wait_ready(uid, 60)
+    before = await only(stage, Phase.READY)
+
+    def broken(child: Child) -> None:
+        raise OSError("no more descriptors")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Child, "release", broken)
+        await over(stage)
+    after = await only(stage, Phase.READY)
+    assert (after.pid, after.epoch) == (before.pid, before.epoch)
+    assert after.pid is not None
+    psutil.Process(after.pid).kill()
+    assert (await replaced(stage)).pid != before.pid
 
 
 async def test_one_that_was_asked_to_stop_drains_and_stops(stage: Stage, reranker_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.ledger import usable_bytes
 from xinfer.cluster.replica import HOLDS_SLOT, STARTING, Phase, Replica
 from xinfer.cluster.routes import ModelRoutes
-from xinfer.cluster.routes_of import route_table
+from xinfer.cluster.routes_of import route_table, shown_of
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker, WorkerState
@@ -102,11 +102,11 @@ class Invariants:
         shown = plain_routes(snapshot, snapshot.deployments)
         if shown != self._shown:
             self._fail("the routes that were followed are not those of the rows")
-        if (
-            snapshot.floor is not None
-            and snapshot.floor.standings != Floor.of(snapshot.workers, ReplicaTable.of(snapshot.replicas)).standings
-        ):
+        carried, anew = snapshot.floor, Floor.of(snapshot.workers, ReplicaTable.of(snapshot.replicas))
+        if carried is not None and (carried.standings, carried.order) != (anew.standings, anew.order):
             self._fail("the room that was carried on is not that of the rows")
+        if dict(shown_of(snapshot)) != shown or list(shown_of(snapshot)) != list(snapshot.deployments):
+            self._fail("the routes that were carried on are not those of the rows")
         for uid in shown:
             self._named(snapshot, shown[uid])
 

@@ -218,7 +218,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
 
     async def snapshot(self) -> Snapshot:
         """The whole cluster with what the autoscaler says, without what can be worked out of it."""
-        return replace(self._snapshot, floor=None, notes=self._autoscaler.notes)
+        return replace(self._snapshot, floor=None, shown=None, notes=self._autoscaler.notes)
 
     async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
         """What has changed and what was read since, as soon as there is any, else after ``wait`` seconds."""
@@ -232,7 +232,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
     async def whole(self) -> Whole:
         """The whole cluster, for those who begin to watch."""
         self._watch.moved_on(self._snapshot, time.time())
-        return Whole(self._watch.journal.number, replace(self._snapshot, floor=None))
+        return Whole(self._watch.journal.number, replace(self._snapshot, floor=None, shown=None))
 
     async def readings(self, worker_id: WorkerId) -> tuple[Reading, ...]:
         """The last fifteen minutes of one worker. Raises WorkerNotFound: unknown, or it does not answer."""

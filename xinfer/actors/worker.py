@@ -123,14 +123,23 @@ class WorkerActor(xo.StatelessActor):
     async def hold(self) -> HeldWorker:
         """Take no more orders and let go of every replica without ending it, for another image of this process to take back."""
         self._held = True
-        held = await asyncio.gather(*(hosted.hold() for hosted in list(self._hosted.values())))
+        hosted = list(self._hosted.values())
+        found = await asyncio.gather(*(each.hold() for each in hosted), return_exceptions=True)
+        held = [self._found(each, it) for each, it in zip(hosted, found, strict=True)]
         with contextlib.suppress(TimeoutError):  # the supervisor may be away; what still runs is told by joining again
             async with asyncio.timeout(LAST_NEWS):
                 await self._delivered.wait()
-        for task in (self._link, self._cutting):
+        for task in (self._link, self._cutting, self._sampling):
             if task is not None:
                 task.cancel()
         return self._handover([each for each in held if each is not None])
+
+    def _found(self, hosted: Hosted, held: HeldReplica | BaseException | None) -> HeldReplica | None:
+        """One that broke while it was let go of is taken back as it was last known: a worker that stays held would refuse all."""
+        if not isinstance(held, BaseException):
+            return held
+        log.error("a replica was not let go of in order", replica=hosted.replica.id, exc_info=held)
+        return hosted.sketch()
 
     async def take_back(self, held: HeldWorker) -> None:
         """Go on with what ``hold`` let go of."""

@@ -5,11 +5,12 @@ Devices that two workers list, or that draw on one memory, are looked at togethe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xinfer.cluster.ids import ReplicaId, WorkerId
+from xinfer.cluster.ids import Address, ReplicaId, WorkerId
 from xinfer.cluster.ledger import CHARGED, LEAVING, Usage, usage_of
 from xinfer.cluster.replica import Replica
 from xinfer.cluster.table import ReplicaTable
@@ -28,6 +29,14 @@ class Standing(NamedTuple):
     widest: float
 
 
+class Rank(NamedTuple):
+    """Orders workers by the largest part of a device that is free, most first, then by address."""
+
+    filled: float
+    address: Address
+    worker_id: WorkerId
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
     """Immutable; ``after`` gives the next one at the cost of what has changed.
@@ -36,12 +45,14 @@ class Floor:
         workers, table: of which snapshot it speaks.
         standings: of every worker.
         sharers: workers by device uuid and by memory domain.
+        order: every worker once, the widest first.
     """
 
     workers: Mapping[WorkerId, Worker]
     table: ReplicaTable
     standings: Mapping[WorkerId, Standing]
     sharers: Mapping[str, tuple[WorkerId, ...]]
+    order: Sequence[Rank] = ()
 
     @classmethod
     def of(cls, workers: Mapping[WorkerId, Worker], table: ReplicaTable) -> Floor:
@@ -73,14 +84,15 @@ class Floor:
                 for row in (old_row, new_row):
                     touched.update(dict.fromkeys(_places(row, sharers)))
         if not touched:
-            return Floor(workers, table, self.standings, sharers)
-        standings = dict(self.standings)
-        bare = Floor(workers, table, standings, sharers)
+            return Floor(workers, table, self.standings, sharers, self.order)
+        standings, order = dict(self.standings), list(self.order)
+        bare = Floor(workers, table, standings, sharers, order)
         for worker_id in dict.fromkeys(each for first in touched for each in (first, *bare.beside(first))):
+            if worker_id in standings:
+                del order[bisect_left(order, _rank(self.workers[worker_id], standings.pop(worker_id)))]
             if worker_id in workers:
                 standings[worker_id] = standing(workers[worker_id], bare.usage(worker_id))
-            else:
-                standings.pop(worker_id, None)
+                insort(order, _rank(workers[worker_id], standings[worker_id]))
         return bare
 
     def beside(self, worker_id: WorkerId) -> tuple[WorkerId, ...]:
@@ -115,9 +127,13 @@ def standing(worker: Worker, usage: Usage) -> Standing:
     return Standing(tuple(sorted(rooms, reverse=True)), widest)
 
 
+def _rank(worker: Worker, its: Standing) -> Rank:
+    return Rank(-its.widest, worker.address, worker.id)
+
+
 def _standing_of(worker: Worker) -> tuple[object, ...]:
-    """Equal for two states of a worker only if they leave the same room."""
-    return worker.devices, worker.state, worker.free_bytes
+    """Equal for two states of a worker only if they leave the same room at the same address."""
+    return worker.address, worker.devices, worker.state, worker.free_bytes
 
 
 def _charge(row: Replica | None) -> tuple[object, ...] | None:

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import ModelSpec
-from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
+from xinfer.cluster.deployment import Deployment
+from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Keys
+from xinfer.cluster.replica import Replica
+from xinfer.cluster.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,16 @@ class ModelRoutes:
     created_at: float = 0.0
     dtype_open: bool = False
     dtype_why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What routes say of every deployment, carried on from step to step, and of which tables it speaks."""
+
+    workers: Mapping[WorkerId, Worker]
+    deployments: Mapping[ModelUid, Deployment]
+    replicas: Mapping[ReplicaId, Replica]
+    models: Mapping[ModelUid, ModelRoutes]
 
 
 @dataclass(frozen=True, slots=True)

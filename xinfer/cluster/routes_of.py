@@ -10,6 +10,7 @@ from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.cluster.routes import ModelRoutes, Route, RouteTable
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker, WorkerState
 
 ON_THEIR_WAY = STARTING | {Phase.QUEUED, Phase.BACKOFF}
@@ -20,21 +21,27 @@ def slot_text(slot: Slot, workers: Mapping[WorkerId, Worker]) -> str:
     worker = workers.get(slot.worker_id)
     if worker is None:
         return f"{slot.worker_id}@{','.join(slot.device_uuids)}"
-    index = {device.uuid: str(device.index) for device in worker.devices}
-    return f"{worker.address}@{','.join(index.get(uuid, uuid) for uuid in slot.device_uuids)}"
+    found = ((uuid, worker.device(uuid)) for uuid in slot.device_uuids)
+    return f"{worker.address}@{','.join(uuid if device is None else str(device.index) for uuid, device in found)}"
 
 
 def route_table(snapshot: Snapshot) -> RouteTable:
-    """The table of this snapshot, one entry per deployment; one pass over the replicas."""
-    by_model: dict[ModelUid, list[Replica]] = {uid: [] for uid in snapshot.deployments}
-    for replica in snapshot.replicas.values():
-        if replica.model_uid in by_model:
-            by_model[replica.model_uid].append(replica)
-    models = {
-        uid: _model_routes(deployment, sorted(by_model[uid], key=lambda r: r.ordinal), snapshot.workers)
-        for uid, deployment in snapshot.deployments.items()
-    }
-    return RouteTable(epoch=snapshot.epoch, version=snapshot.version, models=models, keys=snapshot.keys)
+    """The table of this snapshot, one entry per deployment."""
+    return RouteTable(epoch=snapshot.epoch, version=snapshot.version, models=shown_of(snapshot), keys=snapshot.keys)
+
+
+def shown_of(snapshot: Snapshot) -> Mapping[ModelUid, ModelRoutes]:
+    """What routes say: as the last step carried it on if that speaks of these very tables, else worked out anew."""
+    known = snapshot.shown
+    if (
+        known is not None
+        and known.workers is snapshot.workers
+        and known.deployments is snapshot.deployments
+        and known.replicas is snapshot.replicas
+    ):
+        return known.models
+    table = ReplicaTable.of(snapshot.replicas)
+    return {uid: model_routes(deployment, table, snapshot.workers) for uid, deployment in snapshot.deployments.items()}
 
 
 def only_keys(snapshot: Snapshot) -> RouteTable:
@@ -42,7 +49,9 @@ def only_keys(snapshot: Snapshot) -> RouteTable:
     return RouteTable(epoch=snapshot.epoch, keys=snapshot.keys)
 
 
-def _model_routes(deployment: Deployment, replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> ModelRoutes:
+def model_routes(deployment: Deployment, table: ReplicaTable, workers: Mapping[WorkerId, Worker]) -> ModelRoutes:
+    """What routes say of one deployment."""
+    replicas = sorted((table[key] for key in table.of_model(deployment.uid)), key=lambda replica: replica.ordinal)
     there = {replica.ordinal for replica in replicas}
     desired = [replica for replica in replicas if replica.phase is not Phase.STOPPED]
     gave_up = bool(desired) and all(replica.phase is Phase.FAILED for replica in desired)

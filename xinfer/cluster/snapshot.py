@@ -10,6 +10,7 @@ from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Keys
 from xinfer.cluster.replica import Replica
+from xinfer.cluster.routes import Shown
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker
 
@@ -29,6 +30,7 @@ class Snapshot:
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
         behind: the last step left work that is due to the next tick, so that no step takes long.
         floor: worked out of workers and replicas and carried on from step to step; read it with ``floor_of``.
+        shown: what routes say, likewise; read it with ``routes_of.shown_of``.
         notes: what the autoscaler says of models, for people; filled in for listings only.
     """
 
@@ -45,6 +47,7 @@ class Snapshot:
     ticked_at: float = 0.0
     behind: bool = False
     floor: Floor | None = field(default=None, compare=False, repr=False)
+    shown: Shown | None = field(default=None, compare=False, repr=False)
     notes: Mapping[ModelUid, ScaleNote] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""The replicas of a snapshot with the indices that keep a step cheap: by model, worker and device, and those that wait or move."""
+"""The replicas of a snapshot with the indices that keep a step cheap: by model, worker and device, those that wait, those under way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from xinfer.cluster.replica import Phase, Replica
 
 SETTLED = frozenset({Phase.READY, Phase.FAILED})
 """Phases in which time alone changes nothing."""
+WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
+"""Phases that end with a start; all others, which are not settled, are those of replicas under way."""
 
 K = TypeVar("K")
 _Ids = dict[ReplicaId, None]  # an ordered set
@@ -21,14 +23,15 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
     Copies are shallow: one event at 10,000 replicas costs some tenths of a millisecond.
     """
 
-    __slots__ = ("_by_model", "_by_worker", "_on_device", "_rows", "_unsettled")
+    __slots__ = ("_by_model", "_by_worker", "_on_device", "_rows", "_underway", "_waiting")
 
     def __init__(self) -> None:
         self._rows: dict[ReplicaId, Replica] = {}
         self._by_model: dict[ModelUid, _Ids] = {}
         self._by_worker: dict[WorkerId, _Ids] = {}
         self._on_device: dict[DeviceUuid, _Ids] = {}
-        self._unsettled: _Ids = {}
+        self._waiting: _Ids = {}
+        self._underway: _Ids = {}
 
     @classmethod
     def of(cls, replicas: Mapping[ReplicaId, Replica]) -> ReplicaTable:
@@ -62,9 +65,13 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
         """Ids of the replicas whose slot has that device, on whatever worker."""
         return tuple(self._on_device.get(uuid, ()))
 
-    def unsettled(self) -> tuple[ReplicaId, ...]:
-        """Ids of the replicas that wait, start or stop."""
-        return tuple(self._unsettled)
+    def waiting(self) -> tuple[ReplicaId, ...]:
+        """Ids of the replicas that are to be started some time."""
+        return tuple(self._waiting)
+
+    def underway(self) -> tuple[ReplicaId, ...]:
+        """Ids of the replicas that start or stop."""
+        return tuple(self._underway)
 
     def changed(self, rows: Mapping[ReplicaId, Replica | None]) -> ReplicaTable:
         """A table with ``rows`` put in; None takes the row out."""
@@ -73,24 +80,29 @@ class ReplicaTable(Mapping[ReplicaId, Replica]):
         models = _Index(self._by_model)
         workers = _Index(self._by_worker)
         devices = _Index(self._on_device)
-        unsettled = dict(self._unsettled)
+        waiting, underway = dict(self._waiting), dict(self._underway)
         for key, new in rows.items():
             old = after._rows.get(key)
             if new is None:
                 after._rows.pop(key, None)
-                unsettled.pop(key, None)
             else:
                 after._rows[key] = new
-                if new.phase in SETTLED:
-                    unsettled.pop(key, None)
-                else:
-                    unsettled[key] = None
+            waits = new is not None and new.phase in WAITING
+            _put(waiting, key, waits)
+            _put(underway, key, new is not None and not waits and new.phase not in SETTLED)
             models.move(key, _model(old), _model(new))
             workers.move(key, _worker(old), _worker(new))
             devices.move(key, _devices(old), _devices(new))
         after._by_model, after._by_worker = models.after, workers.after
-        after._on_device, after._unsettled = devices.after, unsettled
+        after._on_device, after._waiting, after._underway = devices.after, waiting, underway
         return after
+
+
+def _put(ids: _Ids, key: ReplicaId, there: bool) -> None:
+    if there:
+        ids[key] = None
+    else:
+        ids.pop(key, None)
 
 
 def _model(replica: Replica | None) -> tuple[ModelUid, ...]:

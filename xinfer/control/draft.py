@@ -10,8 +10,8 @@ from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.floor import Floor
 from xinfer.cluster.ids import Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Replica
-from xinfer.cluster.routes import ModelRoutes
-from xinfer.cluster.routes_of import ON_THEIR_WAY, route_table
+from xinfer.cluster.routes import ModelRoutes, Shown
+from xinfer.cluster.routes_of import ON_THEIR_WAY, model_routes, shown_of
 from xinfer.cluster.snapshot import Snapshot, floor_of
 from xinfer.cluster.table import ReplicaTable
 from xinfer.cluster.worker import Worker
@@ -49,7 +49,7 @@ class Draft:
         self._rows: dict[ReplicaId, Replica | None] = {}
         self._workers: dict[WorkerId, Worker] | None = None
         self._deployments: dict[ModelUid, Deployment] | None = None
-        self._changed_models: set[ModelUid] = set()
+        self._changed_models: dict[ModelUid, None] = {}
         self._changed_workers: set[WorkerId] = set()
         self._floor: Floor | None = None  # of ``before``
 
@@ -67,13 +67,13 @@ class Draft:
         if old is replica or old == replica:
             return
         if old is None or _shown(old) != _shown(replica):
-            self._changed_models.add(replica.model_uid)
+            self._changed_models[replica.model_uid] = None
         self._rows[replica.id] = replica
 
     def drop(self, replica: Replica) -> None:
         """Take one replica out; its deployment goes with the last one if nobody wants more."""
         self._rows[replica.id] = None
-        self._changed_models.add(replica.model_uid)
+        self._changed_models[replica.model_uid] = None
         deployment = self.deployments.get(replica.model_uid)
         if deployment is not None and deployment.stopping and not any(self.of_model(replica.model_uid)):
             self.drop_deployment(replica.model_uid)
@@ -86,9 +86,13 @@ class Draft:
         """Replicas with a slot there, those in back-off included."""
         return (r for r in self._with_new(self._table.on_worker(worker_id)) if r.slot is not None and r.slot.worker_id == worker_id)
 
-    def unsettled(self) -> Iterator[Replica]:
-        """Replicas that wait, start or stop."""
-        return self._with_new(self._table.unsettled())
+    def waiting(self) -> Iterator[Replica]:
+        """Replicas that are to be started some time, and all that this step wrote."""
+        return self._with_new(self._table.waiting())
+
+    def underway(self) -> Iterator[Replica]:
+        """Replicas that start or stop, and all that this step wrote."""
+        return self._with_new(self._table.underway())
 
     def _with_new(self, ids: Iterable[ReplicaId]) -> Iterator[Replica]:
         for key in dict.fromkeys((*ids, *self._rows)) if self._rows else ids:
@@ -118,7 +122,7 @@ class Draft:
         self._workers[worker.id] = worker
         self._changed_workers.add(worker.id)
         if old is None or (old.address, old.state, old.devices) != (worker.address, worker.state, worker.devices):
-            self._changed_models.update(r.model_uid for r in self.on_worker(worker.id))
+            self._changed_models.update((r.model_uid, None) for r in self.on_worker(worker.id))
 
     def drop_worker(self, worker_id: WorkerId) -> None:
         """Forget one worker."""
@@ -126,7 +130,7 @@ class Draft:
             self._workers = dict(self.before.workers)
         self._workers.pop(worker_id, None)
         self._changed_workers.add(worker_id)
-        self._changed_models.update(r.model_uid for r in self.on_worker(worker_id))
+        self._changed_models.update((r.model_uid, None) for r in self.on_worker(worker_id))
 
     @property
     def deployments(self) -> Mapping[ModelUid, Deployment]:
@@ -138,14 +142,14 @@ class Draft:
         if self._deployments is None:
             self._deployments = dict(self.before.deployments)
         self._deployments[deployment.uid] = deployment
-        self._changed_models.add(deployment.uid)
+        self._changed_models[deployment.uid] = None
 
     def drop_deployment(self, uid: ModelUid) -> None:
         """Take one deployment out."""
         if self._deployments is None:
             self._deployments = dict(self.before.deployments)
         self._deployments.pop(uid, None)
-        self._changed_models.add(uid)
+        self._changed_models[uid] = None
 
     def moving(self) -> list[ModelUid]:
         """Deployments with moves that this step may have brought to an end: those it touched, all when time passed or settling ended."""
@@ -199,21 +203,22 @@ class Draft:
 
     def finish(self) -> tuple[Snapshot, tuple[Effect, ...]]:
         """The next snapshot, its version grown exactly if some model's routes or a key changed, and the effects."""
-        after = self.snapshot()
-        changed = after.keys is not self.before.keys
-        if after is not self.before and (changed or any(shows(self.before, uid) != shows(after, uid) for uid in self._changed_models)):
-            after = replace(after, version=self.before.version + 1)
-        return after, tuple(self.effects)
-
-
-def shows(snapshot: Snapshot, uid: ModelUid) -> ModelRoutes | None:
-    """What routes say of one deployment."""
-    deployment = snapshot.deployments.get(uid)
-    if deployment is None:
-        return None
-    table = ReplicaTable.of(snapshot.replicas)
-    replicas = {key: table[key] for key in table.of_model(uid)}
-    return route_table(replace(snapshot, deployments={uid: deployment}, replicas=replicas)).models[uid]
+        before, after = self.before, self.snapshot()
+        if after is before:
+            return before, tuple(self.effects)
+        shown = shown_of(before)
+        table = ReplicaTable.of(after.replicas)
+        news: dict[ModelUid, ModelRoutes | None] = {}
+        for uid in self._changed_models:
+            deployment = after.deployments.get(uid)
+            now = None if deployment is None else model_routes(deployment, table, after.workers)
+            if now != shown.get(uid):
+                news[uid] = now
+        if news:
+            shown = {uid: routes for uid, routes in {**shown, **news}.items() if routes is not None}
+        version = before.version + bool(news or after.keys is not before.keys)
+        carried = Shown(after.workers, after.deployments, after.replicas, shown)
+        return replace(after, version=version, shown=carried), tuple(self.effects)
 
 
 def _shown(replica: Replica) -> tuple[object, ...]:

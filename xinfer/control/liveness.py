@@ -41,7 +41,7 @@ def tick(draft: Draft, event: Tick) -> None:
             break
     if draft.expected and not draft.settling:
         settled(draft)
-    for replica in list(draft.unsettled()):
+    for replica in list(draft.underway()):
         _hurry(draft, replica)
     close_late(draft)
     if draft.behind:

@@ -10,6 +10,7 @@ from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.replica import Assignment, Phase, Replica
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.cluster.table import WAITING
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.draft import Desired, Draft
 from xinfer.control.dtypes import hold, undecided
@@ -21,8 +22,6 @@ PLANS_PER_STEP = 1
 """Plans over the whole cluster in one step; the rest wait for the next tick, which ``Snapshot.behind`` brings on."""
 STARTS_PER_STEP = 24
 """Replicas that one step looks at to start them; the same holds for the rest."""
-
-WAITING = frozenset({Phase.QUEUED, Phase.BACKOFF})
 
 
 def start_due(draft: Draft, *, only: ReplicaId | None = None, model: ModelUid | None = None, wake: bool = False) -> None:
@@ -93,7 +92,7 @@ def plan_at(draft: Draft, deployment: Deployment, ordinal: int, slot: Slot) -> P
 
 
 def _due(draft: Draft, only: ReplicaId | None, model: ModelUid | None, wake: bool) -> Iterator[Replica]:
-    candidates = [draft.replica(only)] if only is not None else list(draft.unsettled() if model is None else draft.of_model(model))
+    candidates = [draft.replica(only)] if only is not None else list(draft.waiting() if model is None else draft.of_model(model))
     for replica in candidates:
         if replica is None or replica.phase not in WAITING:
             continue

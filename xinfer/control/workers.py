@@ -54,7 +54,7 @@ def joined(draft: Draft, event: WorkerJoined) -> None:
 def settled(draft: Draft) -> None:
     """The end of settling: what nobody wants is stopped now."""
     draft.expected = frozenset()
-    for replica in list(draft.unsettled()):
+    for replica in list(draft.underway()):
         if replica.phase in LEAVING and replica.slot is not None:
             drain = draft.timings.drain if replica.phase is Phase.DRAINING else 0.0
             draft.effects.append(StopReplica(replica.slot.worker_id, replica.id, replica.epoch, drain))

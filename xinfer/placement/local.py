@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from xinfer.cluster.floor import Floor, Standing, standing
+from xinfer.cluster.floor import Floor, Rank, Standing, standing
 from xinfer.cluster.ids import DeviceUuid, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.ledger import CHARGED, LEAVING, Usage
 from xinfer.cluster.replica import Replica
@@ -59,6 +59,16 @@ class LocalUsage:
     def charge(self, slot: Slot, reserved_bytes: int) -> None:
         """Reserve this on each device of the slot."""
         self.at(slot.worker_id).charge(slot, reserved_bytes, self._model_uid)
+
+    def near(self) -> list[Worker]:
+        """Workers that hold replicas of the model, or whose room is not as the floor says."""
+        workers = self._floor.workers
+        return [workers[each] for each in dict.fromkeys((*self.on_worker, *self._usages)) if each in workers]
+
+    def far(self) -> Iterator[tuple[Rank, Worker]]:
+        """All others, the widest first; workers that come near meanwhile are not left out."""
+        near = {worker.id for worker in self.near()}
+        return ((rank, self._floor.workers[rank.worker_id]) for rank in self._floor.order if rank.worker_id not in near)
 
     def standing(self, worker: Worker) -> Standing:
         """The worker's room as things stand."""

@@ -18,7 +18,7 @@ from xinfer.errors import InvalidRequest, NoFit, NoWorker
 from xinfer.placement.explain import Failure, explain
 from xinfer.placement.filters import Blocked, Obstacle, Refusal, Shortage, refuse_devices, refuse_worker, shortage, worker_blocked
 from xinfer.placement.local import LocalUsage
-from xinfer.placement.score import Candidate, Ranking, Scorer, Shape, Strategy
+from xinfer.placement.score import Candidate, Ranking, Scorer, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,6 @@ def plan_launch(
     ordinals: Collection[int] | None = None,
     *,
     avoid: Collection[Slot] = (),
-    strategy: Strategy = Strategy.SPREAD,
     refusals: bool = True,
 ) -> Plan | NoFitting:
     """A slot for each of ``ordinals``; reads the snapshot, changes nothing.
@@ -94,7 +93,6 @@ def plan_launch(
         ordinals: replicas to place anew: their own charges are left out, all others count as they stand.
             None = those that have never had a slot or wait for one.
         avoid: slots that come last, beside those that each replica avoids already.
-        strategy: what breaks ties between slots with equally many replicas of the model.
         refusals: name every device that could not have taken a replica, which takes a look at each; for people.
 
     Raises:
@@ -105,7 +103,7 @@ def plan_launch(
     demands = _demands(deployment, own, ordinals)
     without = frozenset(own[ordinal].id for ordinal, _ in demands if ordinal in own)
     local = LocalUsage(floor, deployment.uid, without)
-    return _Planner(snapshot, deployment, local, strategy, tuple(avoid), refusals).plan(demands, own)
+    return _Planner(snapshot, deployment, local, tuple(avoid), refusals).plan(demands, own)
 
 
 def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collection[int] | None) -> list[tuple[int, Demand]]:
@@ -121,24 +119,18 @@ def _demands(deployment: Deployment, own: dict[int, Replica], ordinals: Collecti
 class _Planner:
     """State of one plan: the indices being charged, and a ranking per shape."""
 
-    def __init__(
-        self, snapshot: Snapshot, deployment: Deployment, local: LocalUsage, strategy: Strategy, avoid: tuple[Slot, ...], refusals: bool
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, deployment: Deployment, local: LocalUsage, avoid: tuple[Slot, ...], refusals: bool) -> None:
         self._workers = snapshot.workers
         self._draining = snapshot.draining
         self._deployment = deployment
         self._local = local
         self._avoid = avoid
         self._with_refusals = refusals
-        self._scorer = Scorer(local, deployment.uid, strategy)
+        self._scorer = Scorer(local, deployment.uid)
         self._rankings: dict[tuple[Shape, WorkerId | None], Ranking] = {}
         self._refusals: dict[Slot, Refusal] = {}
         self._taken: list[tuple[int, Slot, int, str, tuple[Device, ...]]] = []
         self._failures: list[tuple[int, Demand, Refusal | None]] = []
-        self._considered: list[tuple[int, Worker, Blocked | None]] = [
-            (rank, worker, worker_blocked(worker, deployment.spec, worker.id in snapshot.draining))
-            for rank, worker in enumerate(sorted(snapshot.workers.values(), key=lambda w: (w.address, w.id)))
-        ]
 
     def plan(self, demands: list[tuple[int, Demand]], own: Mapping[int, Replica]) -> Plan | NoFitting:
         """The least free to choose go first, so that no automatic replica takes the room of a pin."""
@@ -161,18 +153,22 @@ class _Planner:
         key = _key(demand)
         if key in self._rankings:
             return
-        asked = self._asked(demand)
-        self._rankings[key] = Ranking(self._scorer, key[0], ((rank, worker) for rank, worker, blocked in asked if blocked is None))
+        self._rankings[key] = Ranking(
+            self._scorer, key[0], lambda worker: demand.worker_id in (None, worker.id) and self._blocked(worker) is None
+        )
         for refusal in self._refuse(demand) if self._with_refusals else ():
             self._refusals.setdefault(refusal.slot, refusal)
 
-    def _asked(self, demand: Demand) -> list[tuple[int, Worker, Blocked | None]]:
-        if demand.worker_id is None:
-            return self._considered
-        return [entry for entry in self._considered if entry[1].id == demand.worker_id]
+    def _blocked(self, worker: Worker) -> Blocked | None:
+        return worker_blocked(worker, self._deployment.spec, worker.id in self._draining)
+
+    def _asked(self, demand: Demand) -> list[tuple[Worker, Blocked | None]]:
+        """Every worker that comes into question, in the order of addresses, and what shuts all its devices."""
+        asked = [worker for worker in self._workers.values() if demand.worker_id in (None, worker.id)]
+        return [(worker, self._blocked(worker)) for worker in sorted(asked, key=lambda w: (w.address, w.id))]
 
     def _refuse(self, demand: Demand) -> Iterator[Refusal]:
-        for _, worker, blocked in self._asked(demand):
+        for worker, blocked in self._asked(demand):
             if blocked is not None:
                 yield from refuse_worker(worker, blocked)
             else:
@@ -188,7 +184,7 @@ class _Planner:
         elif demand.alike and len(kinds := sorted({device.name for device in devices})) > 1:
             reason = f"{self._deployment.spec.engine} needs devices of one kind, and these are {' and '.join(kinds)}"
             blocked = Blocked(Obstacle.COUNT, reason, "choose devices of one kind")
-        elif (blocked := worker_blocked(worker, self._deployment.spec, worker.id in self._draining)) is None:
+        elif (blocked := self._blocked(worker)) is None:
             usage = self._local.at(worker.id)
             lacking = usage.lacking(devices, need)
             blocked = None if lacking is None else shortage(lacking, need, usage)
@@ -220,7 +216,7 @@ class _Planner:
     def _first_failure(self, placed: int, asked: int) -> Failure:
         """Seen from the end of the plan: its own replicas are among what takes the room."""
         ordinal, demand, refusal = min(self._failures, key=_ordinal)
-        every = [(worker, blocked) for _, worker, blocked in self._asked(demand) if worker.devices]
+        every = [(worker, blocked) for worker, blocked in self._asked(demand) if worker.devices]
         rooms = [self._local.standing(worker).rooms for worker, blocked in every if blocked is None]
         return Failure(
             ordinal,
@@ -230,7 +226,7 @@ class _Planner:
             placed,
             asked,
             most_room=max((each[0] for each in rooms), default=0),
-            most_devices=max((sum(room >= demand.bytes_per_device for room in each) for each in rooms), default=0),
+            most_devices=max((_fitting(each, demand.bytes_per_device) for each in rooms), default=0),
         )
 
     def _refused(self, failure: Failure) -> tuple[Refusal, ...]:
@@ -242,6 +238,11 @@ class _Planner:
         if not self._taken and len(self._rankings) == 1:
             return tuple(self._refusals.values())  # nothing has changed since these were found
         return tuple(self._refuse(failure.demand))
+
+
+def _fitting(rooms: Sequence[int], need: int) -> int:
+    """How many of these, which are sorted with the largest first, are large enough."""
+    return next((count for count, room in enumerate(rooms) if room < need), len(rooms))
 
 
 def _ordinal(failure: tuple[int, Demand, Refusal | None]) -> int:

@@ -99,11 +99,40 @@ def _make_room(plan: Arrangement, wants: Sequence[Want], max_moves: int, gains: 
     """Keep a place for each want, if need be after moves; those for which there is none."""
     unmet: list[str] = []
     hopeless: set[tuple[object, ...]] = set()
+    vacant = _Vacancies(plan)
     for want in wants:
-        if want.kind in hopeless or not _place_for(plan, want, max_moves, gains):
+        slot = None if want.kind in hopeless else vacant.find(want)
+        if slot is not None:
+            plan.keep(slot, want.need, want.model_uid or ModelUid(""))
+        elif want.kind not in hopeless and _place_for(plan, want, max_moves, gains):
+            vacant.look_again()
+        else:
             hopeless.add(want.kind)
             unmet.append(want.text)
     return unmet
+
+
+class _Vacancies:
+    """Where there is room without a move. Wants of one kind go through the workers once, so that thousands that wait cost one pass."""
+
+    def __init__(self, plan: Arrangement) -> None:
+        self._plan = plan
+        self._reached: dict[tuple[object, ...], int] = {}
+
+    def find(self, want: Want) -> Slot | None:
+        """On the first worker that has room; those before it have none any more."""
+        workers = self._plan.workers
+        for at in range(self._reached.get(want.kind, 0), len(workers)):
+            self._reached[want.kind] = at
+            for place in _places_on(self._plan, workers[at], want, {}) if want.may_go_to(workers[at]) else ():
+                if self._plan.later.lacking(place.devices, want.need) is None:
+                    return place.slot
+        self._reached[want.kind] = len(workers)
+        return None
+
+    def look_again(self) -> None:
+        """A move has left room."""
+        self._reached.clear()
 
 
 def _place_for(plan: Arrangement, want: Want, max_moves: int, gains: dict[ReplicaId, str]) -> bool:

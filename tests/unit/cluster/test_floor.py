@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.nouns import GIB, replica, slot, worker
 from xinfer.cluster.floor import Floor
-from xinfer.cluster.ids import ReplicaId, WorkerId
+from xinfer.cluster.ids import Address, ReplicaId, WorkerId
 from xinfer.cluster.ledger import usage
 from xinfer.cluster.replica import Phase, Replica
 from xinfer.cluster.snapshot import Snapshot, floor_of
@@ -30,7 +30,7 @@ def a_worker(draw: st.DrawFn) -> Worker:
     if draw(st.booleans()):
         twin = worker("a", 1).devices[0]
         made = replace(made, devices=(*made.devices, twin) if twin not in made.devices else made.devices)
-    return made
+    return replace(made, address=Address(f"10.0.0.{draw(st.integers(1, 3))}:1"))
 
 
 @st.composite
@@ -85,6 +85,7 @@ def agrees(floor: Floor, workers: dict[WorkerId, Worker], table: ReplicaTable) -
     plain = usage(Snapshot(workers=workers, replicas=table))
     assert floor.standings == Floor.of(workers, table).standings
     assert floor.standings.keys() == workers.keys()
+    assert list(floor.order) == sorted((-floor.standings[w.id].widest, w.address, w.id) for w in workers.values())
     for each in workers.values():
         rooms = [plain.room(device) for device in each.devices]
         assert list(floor.standings[each.id].rooms) == sorted(rooms, reverse=True)

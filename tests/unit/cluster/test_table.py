@@ -8,7 +8,7 @@ import random
 from tests.unit.control.clusters import slot
 from xinfer.cluster.ids import DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.replica import Phase, Replica
-from xinfer.cluster.table import SETTLED, ReplicaTable
+from xinfer.cluster.table import SETTLED, WAITING, ReplicaTable
 
 
 def row(key: int, model: str, worker: str | None, phase: Phase) -> Replica:
@@ -25,7 +25,8 @@ def check(table: ReplicaTable, rows: dict[ReplicaId, Replica]) -> None:
         assert set(table.on_worker(WorkerId(worker))) == {k for k, r in rows.items() if r.slot and r.slot.worker_id == worker}
     for device in ("a-gpu0", "b-gpu0", "c-gpu0"):
         assert set(table.on_device(DeviceUuid(device))) == {k for k, r in rows.items() if r.slot and device in r.slot.device_uuids}
-    assert set(table.unsettled()) == {k for k, r in rows.items() if r.phase not in SETTLED}
+    assert set(table.waiting()) == {k for k, r in rows.items() if r.phase in WAITING}
+    assert set(table.underway()) == {k for k, r in rows.items() if r.phase not in SETTLED | WAITING}
 
 
 def test_the_indices_follow_any_history_and_older_tables_stay_as_they_were() -> None:

@@ -12,6 +12,8 @@ from tests.unit.control.clusters import GIB, TIMINGS, deployment, worker
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.ids import Address, Epoch, WorkerId
 from xinfer.cluster.replica import Phase, Progress, Replica
+from xinfer.cluster.routes import Shown
+from xinfer.cluster.routes_of import shown_of
 from xinfer.cluster.slot import Slot
 from xinfer.cluster.snapshot import Snapshot, floor_of
 from xinfer.cluster.table import ReplicaTable
@@ -56,7 +58,8 @@ def large() -> Snapshot:
             ready_at=900.0,  # type: ignore[arg-type]
         )
     bare = Snapshot(Epoch(1), 1, workers, wanted, ReplicaTable.of(replicas), next_epoch=100_000, ticked_at=1_000.0)  # type: ignore[arg-type]
-    return replace(bare, floor=floor_of(bare))  # as every step carries it on
+    shown = Shown(bare.workers, bare.deployments, bare.replicas, shown_of(bare))
+    return replace(bare, floor=floor_of(bare), shown=shown)  # as every step carries them on
 
 
 def best_of(tries: int, what: Callable[[], object]) -> float:

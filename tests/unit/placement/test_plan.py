@@ -15,13 +15,12 @@ from xinfer.cluster.worker import WorkerState
 from xinfer.errors import InvalidRequest, NoFit, NoWorker
 from xinfer.placement.filters import Obstacle
 from xinfer.placement.plan import NoFitting, Plan, plan_launch
-from xinfer.placement.score import Strategy
 
 ONE = Demand(2 * GIB)
 
 
-def planned(state: Snapshot, wanted: Deployment, ordinals: list[int] | None = None, strategy: Strategy = Strategy.SPREAD) -> list[Slot]:
-    plan = plan_launch(state, wanted, ordinals, strategy=strategy)
+def planned(state: Snapshot, wanted: Deployment, ordinals: list[int] | None = None) -> list[Slot]:
+    plan = plan_launch(state, wanted, ordinals)
     assert isinstance(plan, Plan), plan
     return [placed.slot for placed in plan.placements]
 
@@ -65,13 +64,6 @@ def test_a_new_model_goes_to_the_emptiest_device_not_beside_a_giant() -> None:
 
 def test_observed_free_memory_counts_beside_the_ledger() -> None:
     assert planned(snapshot([worker("a", 2, free={0: 3 * GIB, 1: 20 * GIB})]), deployment("m", [ONE])) == [slot("a", 1)]
-
-
-def test_pack_keeps_whole_devices_free() -> None:
-    busy = replica("x", 0, slot("a", 1), 10 * GIB)
-    state = snapshot([worker("a", 3)], [busy])
-    assert planned(state, deployment("m", [ONE]), strategy=Strategy.PACK) == [slot("a", 1)]
-    assert planned(state, deployment("m", [ONE])) == [slot("a", 0)]
 
 
 def test_one_replica_over_several_devices_of_one_worker() -> None:
