@@ -83,6 +83,8 @@ async def test_what_is_let_go_of_is_watched_by_nobody(stage: Stage, reranker_onn
     assert len(watched()) == 1
     held = await stage.worker.hold()
     assert watched() == []
+    await asyncio.sleep(0)
+    assert not {"supervisor link", "logs", "readings"} & {task.get_name() for task in asyncio.all_tasks()}
     await stage.worker.take_back(held)
     await stage.worker.begin()
 

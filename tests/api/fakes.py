@@ -223,10 +223,10 @@ class FakeControl:
                     self._up()
         return self.watch.news(epoch, number, serial)
 
-    async def history(self) -> News:
-        """All that has changed."""
+    async def history(self, epoch: Epoch, number: int) -> News:
+        """What has changed since."""
         self._up()
-        return self.watch.history()
+        return self.watch.history(epoch, number)
 
     async def whole(self) -> Whole:
         """The state with its number."""
@@ -383,3 +383,10 @@ def ports() -> tuple[FakeInference, FakeControl]:
     """Both over one cluster."""
     state = cluster()
     return FakeInference(route_table(state)), FakeControl(state)
+
+
+def in_phase(control: FakeControl, key: str, phase: Phase, **fields: Any) -> None:
+    """One replica of the fake cluster becomes something else."""
+    them = dict(control.state.replicas)
+    them[ReplicaId(key)] = replace(them[ReplicaId(key)], phase=phase, **fields)
+    control.become(replace(control.state, replicas=them))

@@ -241,9 +241,9 @@ class SupervisorRef:
         """Changes and readings that came after those named, as soon as there are any."""
         return await self._call("news", epoch, number, serial, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
 
-    async def history(self) -> News:
-        """The changes that are kept, oldest first."""
-        return await self._call("history")  # type: ignore[no-any-return]
+    async def history(self, epoch: Epoch, number: int) -> News:
+        """The changes after that one, oldest first; all that are kept where it is not known."""
+        return await self._call("history", epoch, number)  # type: ignore[no-any-return]
 
     async def whole(self) -> Whole:
         """The whole cluster with the number of its last change."""

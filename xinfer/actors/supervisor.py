@@ -225,9 +225,9 @@ class SupervisorActor(Orders, xo.StatelessActor):
         await self._until(lambda: self._watch.is_new(epoch, number, serial), wait)
         return self._watch.news(epoch, number, serial)
 
-    async def history(self) -> News:
-        """The changes that are kept, oldest first."""
-        return self._watch.history()
+    async def history(self, epoch: Epoch, number: int) -> News:
+        """The changes after that one, oldest first; all that are kept where it is not known."""
+        return self._watch.history(epoch, number)
 
     async def whole(self) -> Whole:
         """The whole cluster, for those who begin to watch."""

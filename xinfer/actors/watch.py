@@ -56,9 +56,10 @@ class Watch:
         if len(self._readings) > len(snapshot.workers):
             self._readings = {worker: read for worker, read in self._readings.items() if worker in snapshot.workers}
 
-    def history(self) -> News:
-        """All that is kept."""
-        return News(self._epoch, self.journal.number, self.journal.all())
+    def history(self, epoch: Epoch, number: int) -> News:
+        """Changes after ``number`` of that epoch; all that are kept where that is not known."""
+        since = self.journal.since(number) if epoch == self._epoch else None
+        return News(self._epoch, self.journal.number, self.journal.all() if since is None else since)
 
     def is_new(self, epoch: Epoch, number: int, serial: int) -> bool:
         """Whether there is anything to tell."""

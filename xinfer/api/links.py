@@ -128,9 +128,9 @@ class SupervisorControl:
         """What is new to one who watches."""
         return await self._supervisor.news(epoch, number, serial, wait)
 
-    async def history(self) -> News:
-        """The changes that are kept, oldest first."""
-        return await self._supervisor.history()
+    async def history(self, epoch: Epoch, number: int) -> News:
+        """The changes after that one, oldest first."""
+        return await self._supervisor.history(epoch, number)
 
     async def whole(self) -> Whole:
         """The whole cluster with the number of its last change."""

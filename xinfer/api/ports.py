@@ -84,8 +84,8 @@ class Control(Protocol):
     async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
         """Changes after ``number`` and readings after ``serial``, at once if there are any, else after ``wait`` seconds."""
 
-    async def history(self) -> News:
-        """The changes that are kept, oldest first."""
+    async def history(self, epoch: Epoch, number: int) -> News:
+        """The changes after ``number`` of that epoch, oldest first; all that are kept where that is not known."""
 
     async def whole(self) -> Whole:
         """The cluster as it is now, with the number of its last change."""

@@ -13,10 +13,10 @@ from xinfer.cluster.replica import STARTING, Phase, Replica
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.lifecycle import replica_id
+from xinfer.schemas.cluster import DeviceFacts
 from xinfer.schemas.feed import (
     EventEntry,
     FeedChange,
-    FeedDevice,
     FeedDeviceReading,
     FeedModel,
     FeedReading,
@@ -57,7 +57,7 @@ def worker(it: Member) -> FeedWorker:
         last_seen=w.last_seen,
         engines=sorted(w.engines),
         devices=[
-            FeedDevice(
+            DeviceFacts(
                 slot=f"{w.address}@{d.index}",
                 index=d.index,
                 kind=d.kind.value,

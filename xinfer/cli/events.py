@@ -31,7 +31,7 @@ def events(
     """Lines as a listing; followed, a line each, or a JSON object a line."""
     form = output.form_for(as_json, quiet)
     with connect.open_server(endpoint, api_key) as server:
-        about = {"model_uid": model_uid, "replica": replica, "worker_id": worker and _worker_id(server, worker)}
+        about = {"model_uid": model_uid, "replica": replica, "worker": worker}
         last = server.history(tail, **about)
         if not follow:
             output.write(form, columns.EVENTS, last, identity=lambda row: row["id"], empty="Nothing has happened yet.")
@@ -39,13 +39,6 @@ def events(
         for row in last:
             _say(form, row)
         _follow(server, form, about, last[-1]["id"] if last else "")
-
-
-def _worker_id(server: connect.Server, named: str) -> str:
-    """Of the worker that is named; what is not there may be in the history under its id."""
-    workers = server.slots()["workers"]
-    found = [w["worker_id"] for w in workers if named in (w["worker_id"], w["address"], w["address"].rpartition(":")[0], w["host"])]
-    return found[0] if len(found) == 1 else named
 
 
 def _follow(server: connect.Server, form: output.Form, about: dict[str, Any], after: str) -> None:

@@ -341,16 +341,15 @@ def nodes() -> Call[list[NodeEntry]]:
 
 
 def history(
-    limit: int = 200, *, model_uid: str | None = None, worker_id: str | None = None, replica: str | None = None, after: str | None = None
+    limit: int = 200, *, model_uid: str | None = None, worker: str | None = None, replica: str | None = None, after: str | None = None
 ) -> Call[list[EventEntry]]:
     """What happened in the cluster since its supervisor began, oldest first.
 
     Args:
-        limit: at most so many, the newest.
-        replica: full id.
-        after: id of an event; only what came after it.
+        limit: at most so many, the newest; ``after``: only what came after the event of that id.
+        worker: address, ip, host name or id; of one that is gone, its id. ``replica``: full id.
     """
-    params = _given(limit=str(limit), model_uid=model_uid, worker_id=worker_id, replica=replica, after=after)
+    params = _given(limit=str(limit), model_uid=model_uid, worker=worker, replica=replica, after=after)
     return Call("GET", "/v1/cluster/history", lambda r: EventList.model_validate(r).data, params=params)
 
 

@@ -104,9 +104,7 @@ def _make_room(plan: Arrangement, wants: Sequence[Want], max_moves: int, gains: 
         slot = None if want.kind in hopeless else vacant.find(want)
         if slot is not None:
             plan.keep(slot, want.need, want.model_uid or ModelUid(""))
-        elif want.kind not in hopeless and _place_for(plan, want, max_moves, gains):
-            vacant.look_again()
-        else:
+        elif want.kind in hopeless or not _place_for(plan, want, max_moves, gains):
             hopeless.add(want.kind)
             unmet.append(want.text)
     return unmet
@@ -120,7 +118,7 @@ class _Vacancies:
         self._reached: dict[tuple[object, ...], int] = {}
 
     def find(self, want: Want) -> Slot | None:
-        """On the first worker that has room; those before it have none any more."""
+        """On the first worker that has room; those before it have none any more, but for what moves leave, which the search finds."""
         workers = self._plan.workers
         for at in range(self._reached.get(want.kind, 0), len(workers)):
             self._reached[want.kind] = at
@@ -129,10 +127,6 @@ class _Vacancies:
                     return place.slot
         self._reached[want.kind] = len(workers)
         return None
-
-    def look_again(self) -> None:
-        """A move has left room."""
-        self._reached.clear()
 
 
 def _place_for(plan: Arrangement, want: Want, max_moves: int, gains: dict[ReplicaId, str]) -> bool:

@@ -23,16 +23,8 @@ class SlotReplica(Reply):
     error_message: str = ""
 
 
-class SlotDevice(Reply):
-    """One device.
-
-    Attributes:
-        slot: ``ADDR@0``, as pins are written.
-        reserved_bytes: what the ledger charges to it.
-        free_bytes: what one more replica could take, by the ledger.
-        observed_free_bytes: what the driver says, null where unknown.
-        utilization: 0..1, null where the device cannot say.
-    """
+class DeviceFacts(Reply):
+    """What a device is; ``slot`` is how pins are written, ``ADDR@0``."""
 
     slot: str
     index: int
@@ -40,11 +32,23 @@ class SlotDevice(Reply):
     uuid: str
     name: str
     total_bytes: int
+    cores: list[int] = Field(default_factory=list)
+
+
+class SlotDevice(DeviceFacts):
+    """One device, with what it holds.
+
+    Attributes:
+        reserved_bytes: what the ledger charges to it.
+        free_bytes: what one more replica could take, by the ledger.
+        observed_free_bytes: what the driver says, null where unknown.
+        utilization: 0..1, null where the device cannot say.
+    """
+
     reserved_bytes: int
     free_bytes: int
     observed_free_bytes: int | None = None
     utilization: float | None = None
-    cores: list[int] = Field(default_factory=list)
     replicas: list[SlotReplica]
 
 

@@ -7,22 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from xinfer.schemas.base import Reply
+from xinfer.schemas.cluster import DeviceFacts
 from xinfer.schemas.models import FileProgress
 
 Kind = Literal["worker", "model", "replica"]
 Level = Literal["info", "warning", "error"]
-
-
-class FeedDevice(Reply):
-    """A device; ``slot`` is how pins are written, ``ADDR@0``."""
-
-    slot: str
-    index: int
-    kind: str
-    uuid: str
-    name: str
-    total_bytes: int
-    cores: list[int] = Field(default_factory=list)
 
 
 class FeedWorker(Reply):
@@ -38,7 +27,7 @@ class FeedWorker(Reply):
     state: str
     last_seen: float
     engines: list[str]
-    devices: list[FeedDevice]
+    devices: list[DeviceFacts]
 
 
 class FeedModel(Reply):

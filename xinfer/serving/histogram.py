@@ -39,11 +39,6 @@ class Distribution:
         counts = tuple(max(0, now - then) for now, then in zip(self.counts, before.counts, strict=True))
         return Distribution(self.bounds, counts, max(0.0, self.total - before.total))
 
-    def plus(self, other: Distribution) -> Distribution:
-        """Both together; they have the same bounds."""
-        counts = tuple(one + two for one, two in zip(self.counts, other.counts, strict=True))
-        return Distribution(self.bounds, counts, self.total + other.total)
-
     def quantile(self, share: float) -> float | None:
         """The value below which ``share`` (0..1) of the observations lie, taken as even within a bound; None without any.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from xinfer.api.gate import caller
 from xinfer.api.limits import service
 from xinfer.api.reply import ERRORS, document, json_reply
 from xinfer.cluster.ids import Epoch
+from xinfer.cluster.snapshot import Snapshot
 from xinfer.placement.named import find_worker
 from xinfer.schemas.feed import EventEntry, EventList, FeedChange, FeedReading, FeedSnapshot, ReadingList, SeriesList
 
@@ -58,18 +59,28 @@ async def history(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=10_000, description="At most so many, the newest.")] = 200,
     model_uid: str | None = None,
-    worker_id: str | None = None,
+    worker: Annotated[str | None, Query(description="Address, ip, host or id; of one that is gone, its id.")] = None,
     replica: Annotated[str | None, Query(description="A replica's full id.")] = None,
     after: Annotated[str, Query(description="Only what came after the event of that id; of another life of the supervisor, all.")] = "",
 ) -> Response:
     """Since this supervisor began, oldest first, one sentence each; filtered by what is named."""
     permit.demand_view(caller(request))
-    news = await service(request).control.history()
-    epoch, number = place(after) or (news.epoch, 0)
-    changes = [change for change in news.changes or () if epoch != news.epoch or change.number > number]
+    control = service(request).control
+    epoch, number = place(after) or (Epoch(-1), 0)
+    news = await control.history(epoch, number)
+    changes = news.changes or ()
     entries = [entry for change in changes if (entry := present_feed.entry(news.epoch, change)) is not None]
+    worker_id = None if worker is None else _id_of(worker, entries, await control.snapshot())
     found = [e for e in entries if _about(e, model_uid, worker_id, replica)]
-    return json_reply({"data": found[-limit:], "complete": len(found) <= limit and (not news.changes or news.changes[0].number == 1)})
+    gapless = not changes or changes[0].number == (number if epoch == news.epoch else 0) + 1
+    return json_reply({"data": found[-limit:], "complete": gapless and len(found) <= limit})
+
+
+def _id_of(worker: str, entries: Sequence[EventEntry], snapshot: Snapshot) -> str:
+    """Raises InvalidPlacement: nobody is called so, nor was."""
+    if any(worker == entry.worker_id for entry in entries):
+        return worker
+    return find_worker(worker, list(snapshot.workers.values()), "worker").id
 
 
 def _about(it: EventEntry, model_uid: str | None, worker_id: str | None, replica: str | None) -> bool:
