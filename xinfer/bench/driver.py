@@ -17,11 +17,9 @@ from xinfer.bench.connection import Connection, Sent
 from xinfer.bench.figures import Done, Summary, overlapping, shares, summarise
 from xinfer.bench.load import Request, arrivals, request
 from xinfer.bench.plan import BULK_SIZE, Bulk, Plan, Run
-from xinfer.bench.readings import Reading, growth, lanes, parse
+from xinfer.bench.readings import Reading, growth, lanes, parse, pause
 from xinfer.bench.streams import Clock, Tally, all_of, cancelled, closed_loop, open_loop, until
 
-SAMPLE = 0.5
-"""Seconds between two readings of the replicas' figures."""
 BODIES = 600
 """Different bodies of a load that only time ends."""
 RAMP = 2.0
@@ -176,7 +174,7 @@ class Driver:
 
         async def keep_reading() -> None:
             while texts:  # a server without figures is asked once
-                await asyncio.sleep(SAMPLE)
+                await asyncio.sleep(pause(Clock() - texts[0][0]))
                 await read()
 
         await read()

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 PREFIX = "xinfer_replica_"
 COUNTERS = ("_total", "_sum", "_count")
 BUSY = "busy_seconds_total"
+SHORTEST_PAUSE = 0.5
+POINTS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Lane:
 
     name: str
     points: tuple[tuple[float, float], ...]
+
+
+def pause(elapsed: float) -> float:
+    """Seconds until the next reading, that far into a run.
+
+    Half a second at first, then longer: a reading costs the server some 10 ms, which a long run pays out of what it measures.
+    """
+    return max(SHORTEST_PAUSE, elapsed / POINTS)
 
 
 def parse(text: str, at: float, models: Sequence[str] = ()) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xinfer.bench.readings import Reading, growth, lanes, parse
+from xinfer.bench.readings import POINTS, SHORTEST_PAUSE, Reading, growth, lanes, parse, pause
 
 TEXT = """
 # HELP xinfer_http_requests_total HTTP requests answered.
@@ -63,3 +63,15 @@ def test_a_batch_that_began_earlier_is_drawn_where_it_ran() -> None:
 def test_a_replica_met_on_the_way_starts_with_its_second_reading() -> None:
     (lane,) = lanes([busy(0.0), busy(1.0, a=500.0), busy(2.0, a=500.5)], {})
     assert lane.points == ((2.0, 0.5),)
+
+
+def test_a_long_run_is_read_less_often_and_a_short_one_often_enough_to_draw() -> None:
+    def readings(seconds: float) -> int:
+        at, count = 0.0, 0
+        while at < seconds:
+            at, count = at + pause(at), count + 1
+        return count
+
+    assert readings(10) == 10 / SHORTEST_PAUSE
+    assert POINTS < readings(100) < 100
+    assert readings(600) < 150
