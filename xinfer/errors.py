@@ -216,6 +216,12 @@ class StaleEpoch(Unavailable):
     code = "stale_epoch"
 
 
+class PlanOvertaken(Unavailable):
+    """What was planned cannot begin any more: the cluster has changed meanwhile."""
+
+    code = "plan_overtaken"
+
+
 class SlotTaken(Unavailable):
     """The worker's own ledger says that the device cannot take this replica."""
 

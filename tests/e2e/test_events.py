@@ -94,6 +94,16 @@ def test_what_others_do_and_what_breaks_is_seen_soon(cluster: Cluster, watched: 
     assert "ce-0" in cluster.run("top").stdout
 
 
+def test_a_workers_death_is_seen_soon(cluster: Cluster, watched: Watching) -> None:
+    watched.until(lambda kind, _: kind == "snapshot", "the whole cluster")
+    killed = time.monotonic()
+    os.kill(cluster.commands[0].child("worker").pid, signal.SIGKILL)
+    at, _, change = watched.until(lambda kind, data: kind == "change" and data["key"] != "", "the worker's silence")
+    assert change["worker"]["state"] == "suspect"
+    assert at - killed < SOON
+    watched.until(lambda kind, data: kind == "change" and data["worker"] and data["worker"]["state"] == "alive", "the next one")
+
+
 def test_the_supervisors_death_is_said_and_the_next_life_begins_anew(cluster: Cluster, watched: Watching, reranker_onnx: Path) -> None:
     watched.until(lambda kind, _: kind == "snapshot", "the whole cluster")
     cluster.launch("-t", "rerank", "-mp", str(reranker_onnx), "-u", "ce")

@@ -28,6 +28,7 @@ from xinfer.control.events import (
     Tick,
     WorkerBeat,
     WorkerGone,
+    WorkerHungUp,
     WorkerJoined,
 )
 from xinfer.control.liveness import must_rejoin
@@ -308,13 +309,27 @@ class FakeCluster:
             worker.die()
             if polite and goodbye is not None:
                 self.do(goodbye)
+            elif goodbye is not None:
+                self._hang_up(goodbye)
             self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "up", True))
 
     def cut_link(self) -> None:
         worker = self.dice.choice(list(self.workers.values()))
         self.log.append(f"{self.now:.2f} link of {worker.id} is cut")
         worker.linked = False
+        if worker.registration is not None:
+            self._hang_up(WorkerGone(worker.id, worker.registration))
         self.at(self.dice.uniform(0.5, 25.0), lambda: setattr(worker, "linked", True))
+
+    def _hang_up(self, worker: WorkerGone) -> None:
+        """The supervisor may notice at once that a link broke, later, or never."""
+
+        def notice() -> None:
+            if self.supervisor_up:
+                self.do(WorkerHungUp(worker.worker_id, worker.epoch))
+
+        if self.dice.random() < 0.6:
+            self.at(self._delay() * self.dice.choice([1, 1, 40]), notice)
 
     def stray_news(self) -> None:
         """Something from long ago, or of nobody."""

@@ -25,7 +25,8 @@ from xinfer.control.events import (
     ScaledDown,
     StopRequested,
 )
-from xinfer.errors import Unavailable, XinferError
+from xinfer.errors import PlanOvertaken, Unavailable, XinferError
+from xinfer.placement.rebalance import Relocation, plan_rebalance
 from xinfer.placement.wants import Room
 from xinfer.schemas.models import ScaleRequest
 
@@ -43,6 +44,7 @@ class People:
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster, self.dice = cluster, cluster.dice
         self._models = itertools.count()
+        self.planned: tuple[Relocation, ...] = ()
 
     def wishes(self) -> list[tuple[Callable[[], None], float]]:
         """What they may do, with weights."""
@@ -130,8 +132,13 @@ class People:
 
     def rebalance(self) -> None:
         room = self.dice.choice([(), (Room(self.dice.choice([8, 14, 20]) * GIB, self.dice.randint(1, 2)),)])
-        if self.cluster.supervisor_up:
-            try:
-                self.cluster.do(RebalanceRequested(self.dice.randint(1, 8), room))
-            except Unavailable as error:  # it settles; what was planned is never refused for any other reason
-                self.cluster.log.append(f"{self.cluster.now:.2f}   refused: {error}")
+        if not self.cluster.supervisor_up:
+            return
+        fresh = plan_rebalance(self.cluster.snapshot, self.dice.randint(1, 8), room).moves
+        moves, self.planned = (self.planned, fresh) if self.dice.random() < 0.3 else (fresh, self.planned)
+        try:
+            self.cluster.do(RebalanceRequested(moves))
+        except Unavailable as error:
+            if isinstance(error, PlanOvertaken) and moves is fresh:
+                raise  # of what was planned just now nothing may be in the way
+            self.cluster.log.append(f"{self.cluster.now:.2f}   refused: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ from xinfer.control.rebalancing import rooms_of, successors
 from xinfer.control.whereabouts import unknown, whereabouts
 from xinfer.control.workers import back_from
 from xinfer.engines import registry
-from xinfer.errors import ModelNotFound, Unavailable
+from xinfer.errors import ModelNotFound, PlanOvertaken, Unavailable
 from xinfer.placement.describe import plan_reply, rebalance_reply
 from xinfer.placement.named import find_worker
 from xinfer.placement.plan import plan_launch
@@ -53,6 +54,8 @@ from xinfer.store.store import Store
 log = structlog.get_logger(__name__)
 
 COMES_BACK = 60.0
+PLANS = 3
+"""How often moves are planned anew that the cluster overtook."""
 
 
 class Orders:
@@ -90,8 +93,8 @@ class Orders:
 
     async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do, from the same functions."""
-        deployment = await self._compile(request, confined)
-        return plan_reply(plan_launch(self._snapshot, deployment), deployment, self._snapshot)
+        deployment, snapshot = await self._compile(request, confined), self._snapshot
+        return await asyncio.to_thread(lambda: plan_reply(plan_launch(snapshot, deployment), deployment, snapshot))
 
     async def _compile(self, request: LaunchRequest, confined: bool) -> Deployment:
         await self._settle()
@@ -189,13 +192,20 @@ class Orders:
         )
 
     async def rebalance(self, request: RebalanceRequest) -> RebalanceReply:
-        """Begin the moves that leave room, all or none, or only name them. Raises InvalidRequest, Unavailable."""
+        """Begin the moves that leave room, all or none, or only name them. Raises InvalidRequest, PlanOvertaken, Unavailable."""
         await self._settle()
-        before, rooms = self._snapshot, rooms_of(request, self._snapshot)
-        plan = plan_rebalance(before, request.max_moves, rooms)
-        if request.dry_run or not plan.moves:
-            return rebalance_reply(plan, before, request.dry_run, {})
-        self.apply(RebalanceRequested(request.max_moves, rooms))
+        rooms = rooms_of(request, self._snapshot)
+        for left in reversed(range(PLANS)):
+            before = self._snapshot
+            plan = await asyncio.to_thread(plan_rebalance, before, request.max_moves, rooms)  # seconds, in a large cluster
+            if request.dry_run or not plan.moves:
+                return rebalance_reply(plan, before, request.dry_run, {})
+            try:
+                self.apply(RebalanceRequested(plan.moves))
+                break
+            except PlanOvertaken:
+                if not left:
+                    raise
         return rebalance_reply(plan, before, False, successors(self._snapshot))
 
     async def make_key(self, key: Key) -> None:

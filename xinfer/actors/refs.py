@@ -45,6 +45,7 @@ from xinfer.schemas.models import ScaleRequest
 DIAL = 4.0
 CONTROL = 20.0
 STOP = 120.0
+STAY = 60.0
 REHEARSAL = 90.0
 GOODBYE = 3.0
 REPORT = 5.0
@@ -139,6 +140,10 @@ class WorkerRef:
     async def upgrade(self) -> str:
         """Take up the code on its disk; the version that is about to run. Raises UpgradeRefused, Unavailable."""
         return await self._call("upgrade", timeout=REHEARSAL)  # type: ignore[no-any-return]
+
+    async def stay(self) -> None:
+        """Returns after some time; until then the call is a link that breaks when the worker's process dies."""
+        await self._call("stay", timeout=STAY + CONTROL)
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of its devices, now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import xoscar as xo
 from xinfer.actors.autoscaler import Autoscaler
 from xinfer.actors.effects import EffectRunner
 from xinfer.actors.keeping import Keeper
+from xinfer.actors.links import Links
 from xinfer.actors.messages import Beat, Hello, Welcome, WorkerUsage
 from xinfer.actors.orders import Orders
 from xinfer.actors.refs import WorkerRef
@@ -33,6 +35,7 @@ from xinfer.control.events import (
     Tick,
     WorkerBeat,
     WorkerGone,
+    WorkerHungUp,
     WorkerJoined,
 )
 from xinfer.control.liveness import must_rejoin
@@ -77,6 +80,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
         self._autoscaler = Autoscaler(lambda: self._snapshot, self.apply, timings)
         self._ticking: asyncio.Task[None] | None = None
         self._upgrading: dict[WorkerId, Worker] = {}
+        self._links = Links(survey.ref, self._hung_up)
 
     async def begin(self) -> None:
         """Start the clock."""
@@ -86,6 +90,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
         """Stop the clock and let go of the store."""
         if self._ticking is not None:
             self._ticking.cancel()
+        self._links.close()
         self._effects.close()
         self._store.close()
 
@@ -156,6 +161,7 @@ class SupervisorActor(Orders, xo.StatelessActor):
         """Register a worker, or take it back with the replicas it still runs."""
         self.apply(WorkerJoined(hello.worker, hello.running, hello.begun))
         worker = self._snapshot.workers[hello.worker.id]
+        self._links.hold(worker)
         log.info("worker joined", worker=worker.address, devices=len(worker.devices), running=len(hello.running))
         return Welcome(worker.epoch, self._snapshot.epoch, self._timings.heartbeat)
 
@@ -181,6 +187,11 @@ class SupervisorActor(Orders, xo.StatelessActor):
         """A worker stops on purpose, its replicas with it."""
         self.apply(WorkerGone(worker_id, epoch))
         log.info("worker left", worker=worker_id)
+
+    def _hung_up(self, worker_id: WorkerId, epoch: Epoch) -> None:
+        if worker_id not in self._upgrading:  # which hangs up on purpose, and its replicas serve on
+            with contextlib.suppress(StoreError):  # of which nothing is written anyway
+                self._digest(WorkerHungUp(worker_id, epoch))
 
     def _worker(self, worker_id: WorkerId) -> WorkerRef | None:
         worker = self._snapshot.workers.get(worker_id)

@@ -19,7 +19,7 @@ from xinfer.actors.enrolment import find_supervisor
 from xinfer.actors.handover import HeldReplica, HeldWorker
 from xinfer.actors.hosting import Host, Hosted
 from xinfer.actors.messages import Beat, Hello, ReplicaStats, Stock, WorkerUsage, Written
-from xinfer.actors.refs import SupervisorRef
+from xinfer.actors.refs import STAY, SupervisorRef
 from xinfer.actors.sampling import Sampler
 from xinfer.catalog.files import ModelFiles
 from xinfer.cluster.device import Device
@@ -223,6 +223,10 @@ class WorkerActor(xo.StatelessActor):
         """Which model files this host has, or could get."""
         cached = await asyncio.to_thread(cached_keys, self._settings.home.model_cache)
         return Stock(cached, await asyncio.to_thread(hub_in_reach, os.environ))
+
+    async def stay(self) -> None:
+        """For the supervisor, which notices by it that this process is gone."""
+        await asyncio.sleep(STAY)
 
     async def usage(self) -> WorkerUsage:
         """Memory and utilisation of the devices, now."""

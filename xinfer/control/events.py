@@ -13,7 +13,7 @@ from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, 
 from xinfer.cluster.keys import Key
 from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.worker import Worker
-from xinfer.placement.wants import Room
+from xinfer.placement.rebalance import Relocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,14 @@ class WorkerBeat:
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
     """A worker left: it said goodbye, or its process is known to be dead (its replicas died with it)."""
+
+    worker_id: WorkerId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHungUp:
+    """The link to a worker broke: its process has died, or the network has hiccuped and the next heartbeat says so."""
 
     worker_id: WorkerId
     epoch: Epoch
@@ -144,10 +152,9 @@ class DrainRequested:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceRequested:
-    """Replicas are wanted where they leave room: for ``rooms``, or else for what waits, or whole devices."""
+    """Replicas are wanted elsewhere, all of them or none, as ``placement.rebalance`` planned it on this snapshot or an earlier one."""
 
-    max_moves: int
-    rooms: tuple[Room, ...] = ()
+    moves: tuple[Relocation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +250,7 @@ Event = (
     WorkerJoined
     | WorkerBeat
     | WorkerGone
+    | WorkerHungUp
     | LaunchRequested
     | StopRequested
     | QueuesEmpty

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.memory import parse_bytes
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.changes import begin_move
 from xinfer.control.draft import Draft
 from xinfer.control.events import RebalanceRequested
 from xinfer.control.lifecycle import replica_id
-from xinfer.errors import InvalidRequest
+from xinfer.errors import InvalidRequest, NoFit, NoWorker, PlanOvertaken
+from xinfer.placement.arrangement import may_move
 from xinfer.placement.compile import MAX_REPLICAS
-from xinfer.placement.rebalance import MAX_MOVES, plan_rebalance
+from xinfer.placement.rebalance import MAX_MOVES
 from xinfer.placement.wants import Room
 from xinfer.schemas.cluster import RebalanceRequest
+
+AGAIN = 1.0
+"""Seconds until a plan that was overtaken is worth making anew."""
 
 
 def rebalance(draft: Draft, event: RebalanceRequested) -> None:
     """Begin every move of the plan, or none.
 
     Raises:
-        Unavailable: the supervisor has just started and waits for its workers.
+        PlanOvertaken: one of them cannot begin any more. Unavailable: the supervisor has just started and waits for its workers.
     """
-    for each in plan_rebalance(draft.checkpoint(), event.max_moves, event.rooms).moves:
-        deployment, replica = draft.deployments[each.model_uid], draft.replica(each.replica_id)
-        if replica is not None:
-            demand = deployment.demands[deployment.ordinals.index(replica.ordinal)]
-            begin_move(draft, deployment, replica, demand, at=each.target)
+    for each in event.moves:
+        deployment, replica = draft.deployments.get(each.model_uid), draft.replica(each.replica_id)
+        demand = None if deployment is None or replica is None else demand_of(deployment, replica.ordinal)
+        if deployment is None or replica is None or demand is None:
+            raise PlanOvertaken(f"{each.replica_id} is not there any more: ask again.", retry_after=AGAIN)
+        if replica.slot != each.source or not may_move(replica, demand, deployment):
+            raise PlanOvertaken(f"{each.replica_id} is not as it was when its move was planned: ask again.", retry_after=AGAIN)
+        try:
+            begin_move(draft, deployment, replica, demand, at=each.target, refusals=False)
+        except (NoFit, NoWorker) as error:
+            raise PlanOvertaken(f"The room that was planned for {each.replica_id} is gone: ask again.", retry_after=AGAIN) from error
+
+
+def demand_of(deployment: Deployment, ordinal: int) -> Demand | None:
+    """What the replica of that number needs; None = it is not wanted."""
+    return next((demand for own, demand in zip(deployment.ordinals, deployment.demands, strict=True) if own == ordinal), None)
 
 
 def successors(snapshot: Snapshot) -> dict[str, str]:

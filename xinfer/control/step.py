@@ -29,6 +29,7 @@ HANDLERS: Mapping[type, Callable[[Draft, Any], None]] = {
     events.WorkerJoined: workers.joined,
     events.WorkerBeat: workers.beat,
     events.WorkerGone: workers.gone,
+    events.WorkerHungUp: workers.hung_up,
     events.ReplicaProgressed: replicas.progressed,
     events.ReplicaReady: replicas.ready,
     events.ReplicaEnded: replicas.ended,

@@ -12,7 +12,7 @@ from xinfer.cluster.worker import Worker, WorkerState
 from xinfer.control.draft import Draft
 from xinfer.control.dtypes import agrees, decide
 from xinfer.control.effects import StopReplica
-from xinfer.control.events import WorkerBeat, WorkerGone, WorkerJoined
+from xinfer.control.events import WorkerBeat, WorkerGone, WorkerHungUp, WorkerJoined
 from xinfer.control.lifecycle import move
 from xinfer.control.reconcile import start_due
 from xinfer.control.replicas import LEAVING, crash, requeue
@@ -90,6 +90,13 @@ def gone(draft: Draft, event: WorkerGone) -> None:
     draft.drop_worker(worker.id)
     write_off(draft, worker, dead=True)
     start_due(draft)
+
+
+def hung_up(draft: Draft, event: WorkerHungUp) -> None:
+    """A worker whose link broke gets no new work until it is heard of; it is lost when it has been silent for as long as any other."""
+    worker = draft.workers.get(event.worker_id)
+    if worker is not None and worker.epoch == event.epoch and worker.state is WorkerState.ALIVE:
+        draft.put_worker(replace(worker, state=WorkerState.SUSPECT))
 
 
 def write_off(draft: Draft, worker: Worker, *, dead: bool) -> None:

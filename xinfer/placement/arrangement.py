@@ -38,6 +38,12 @@ class Movable:
         return self.replica.model_uid
 
 
+def may_move(replica: Replica, demand: Demand, deployment: Deployment) -> bool:
+    """It serves, is in no move, and no pin holds it."""
+    in_a_move = replica.ordinal in deployment.moves or replica.ordinal in deployment.moves.values()
+    return replica.phase is Phase.READY and demand.pin is None and not in_a_move
+
+
 class Arrangement:
     """The open devices (of live workers that nobody drains), who stands on them, and the moves that are planned.
 
@@ -93,14 +99,9 @@ class Arrangement:
                 leaving.append((replica, slot))
                 continue
             self._stand(replica.id, replica.model_uid, slot)
-            if self._may_move(replica, demand, deployment, slot):
+            if may_move(replica, demand, deployment) and all(uuid in self.devices for uuid in slot.device_uuids):
                 self.movable[replica.id] = Movable(replica, demand, deployment, slot)
         return leaving
-
-    def _may_move(self, replica: Replica, demand: Demand, deployment: Deployment, slot: Slot) -> bool:
-        in_a_move = replica.ordinal in deployment.moves or replica.ordinal in deployment.moves.values()
-        there = all(uuid in self.devices for uuid in slot.device_uuids)
-        return replica.phase is Phase.READY and demand.pin is None and not in_a_move and there
 
     # --- who stands where ---
 

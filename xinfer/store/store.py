@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -73,6 +74,7 @@ class Store:
         connection: sqlite3.Connection | None = None
         try:
             _look_before_opening(path)
+            _keep_private(path)
             connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # a launch that was answered survives a power cut
@@ -218,6 +220,17 @@ def _look_before_opening(path: Path) -> None:
         connection.close()
     if verdict != "ok":
         raise StoreError(f"The state file {path} is damaged ({verdict.splitlines()[-1]}): move it away to begin anew.")
+
+
+def _keep_private(path: Path) -> None:
+    """No other user reads what was asked for; SQLite gives its companion files the mode of this one."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"The state file {path} cannot be opened: {error.strerror}.") from error
+    with contextlib.suppress(PermissionError):  # another user's file that we may write: its mode is theirs
+        os.fchmod(file, 0o600)
+    os.close(file)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

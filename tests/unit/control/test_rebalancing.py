@@ -10,15 +10,18 @@ from tests.unit.control.clusters import GIB, Cluster, deployment, slot, starts, 
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.ids import ModelUid, WorkerId
 from xinfer.cluster.replica import Phase
-from xinfer.control.events import MoveRequested, RebalanceRequested, WorkerGone, WorkerJoined
+from xinfer.control.events import MoveRequested, RebalanceRequested, StopRequested, WorkerGone, WorkerJoined
 from xinfer.control.rebalancing import rooms_of, successors
-from xinfer.errors import InvalidRequest, Unavailable
+from xinfer.errors import InvalidRequest, PlanOvertaken, Unavailable
 from xinfer.placement.rebalance import plan_rebalance
 from xinfer.placement.wants import Room
 from xinfer.schemas.cluster import RebalanceRequest
 
 M = ModelUid("m")
-AGAIN = RebalanceRequested(8)
+
+
+def planned(cluster: Cluster, max_moves: int = 8, *rooms: Room) -> RebalanceRequested:
+    return RebalanceRequested(plan_rebalance(cluster.snapshot, max_moves, rooms).moves)
 
 
 def fragmented() -> Cluster:
@@ -29,7 +32,7 @@ def fragmented() -> Cluster:
 def test_the_successor_starts_in_the_planned_slot_and_is_not_pinned_there() -> None:
     cluster = fragmented()
     (move,) = plan_rebalance(cluster.snapshot).moves
-    effects = cluster.do(AGAIN)
+    effects = cluster.do(planned(cluster))
     assert starts(effects) == [("m-1", cluster.replica("m-1").epoch)]
     assert cluster.replica("m-1").slot == move.target == slot("a", 0)
     wanted = cluster.snapshot.deployments[M]
@@ -40,21 +43,21 @@ def test_the_successor_starts_in_the_planned_slot_and_is_not_pinned_there() -> N
     assert cluster.replica("m-0").phase is Phase.DRAINING
     cluster.crash("m-0", code=0, error="")
     before = cluster.snapshot
-    assert cluster.do(AGAIN) == []
+    assert cluster.do(planned(cluster)) == []
     assert cluster.snapshot is before, "nothing is left to move"
 
 
 def test_while_moves_are_under_way_they_are_not_begun_again() -> None:
     cluster = fragmented()
-    cluster.do(AGAIN)
+    cluster.do(planned(cluster))
     before = cluster.snapshot
-    assert cluster.do(AGAIN) == []
+    assert cluster.do(planned(cluster)) == []
     assert cluster.snapshot is before
 
 
 def test_a_successor_that_fails_leaves_the_old_replica_where_it_was() -> None:
     cluster = fragmented()
-    cluster.do(AGAIN)
+    cluster.do(planned(cluster))
     cluster.crash("m-1", error="No such file.", fatal=True)
     assert cluster.snapshot.deployments[M].moves == {}
     assert cluster.replica("m-0").error == "It was not moved: No such file."
@@ -73,7 +76,7 @@ def test_what_waited_for_room_starts_once_what_stood_in_the_way_has_gone() -> No
     assert (cluster.replica("big-0").phase, cluster.replica("big-0").slot) == (Phase.QUEUED, None)
     (move,) = plan_rebalance(cluster.snapshot).moves
     assert (move.replica_id, move.target) == ("y-0", slot("a", 0))
-    cluster.do(AGAIN)
+    cluster.do(planned(cluster))
     cluster.ready("y-1")
     assert cluster.replica("big-0").phase is Phase.QUEUED, "y-0 drains"
     cluster.crash("y-0", code=0, error="")
@@ -85,16 +88,16 @@ def test_what_waited_for_room_starts_once_what_stood_in_the_way_has_gone() -> No
 def test_only_as_many_as_asked_for_and_pinned_ones_never() -> None:
     cluster = Cluster(worker("a", 3)).launched(deployment("n", Demand(9 * GIB, pin=slot("a", 0))))
     cluster.launched(deployment("m", Demand(GIB))).launched(deployment("o", Demand(2 * GIB)))
-    cluster.do(RebalanceRequested(1))
+    cluster.do(planned(cluster, 1))
     assert {uid: d.moves for uid, d in cluster.snapshot.deployments.items() if d.moves} == {"m": {0: 1}}
-    cluster.do(AGAIN)
+    cluster.do(planned(cluster))
     assert {uid: d.moves for uid, d in cluster.snapshot.deployments.items() if d.moves} == {"m": {0: 1}, "o": {0: 1}}
 
 
 def test_room_for_a_launch_that_is_to_come() -> None:
     cluster = Cluster(worker("a", 2))
     cluster.launched(deployment("x", Demand(8 * GIB))).launched(deployment("y", Demand(6 * GIB)))
-    cluster.do(RebalanceRequested(8, (Room(20 * GIB),)))
+    cluster.do(planned(cluster, 8, Room(20 * GIB)))
     assert cluster.replica("y-1").slot == slot("a", 0)
     with pytest.raises(InvalidRequest):
         cluster.do(MoveRequested(ModelUid("y"), cluster.replica("y-0").id, Demand(GIB)))
@@ -102,9 +105,39 @@ def test_room_for_a_launch_that_is_to_come() -> None:
 
 def test_while_settling_nothing_moves() -> None:
     cluster = fragmented()
+    event = planned(cluster)
     cluster.snapshot = replace(cluster.snapshot, expected=frozenset({WorkerId("c")}), settle_until=cluster.now + 5)
-    with pytest.raises(Unavailable):
-        cluster.do(AGAIN)
+    with pytest.raises(Unavailable) as caught:
+        cluster.do(event)
+    assert not isinstance(caught.value, PlanOvertaken)
+
+
+def test_a_plan_that_the_cluster_overtook_begins_nothing() -> None:
+    """Of the two moves the first could still begin."""
+
+    def stopped(cluster: Cluster) -> None:
+        cluster.do(StopRequested(ModelUid("o")))
+
+    def moved(cluster: Cluster) -> None:
+        cluster.do(MoveRequested(ModelUid("o"), cluster.replica("o-0").id, Demand(2 * GIB)))
+
+    def crashed(cluster: Cluster) -> None:
+        cluster.crash("o-0")
+
+    def filled(cluster: Cluster) -> None:
+        cluster.launched(deployment("p", Demand(13 * GIB, pin=slot("a", 0))))
+
+    for change in (stopped, moved, crashed, filled):
+        cluster = Cluster(worker("a", 3)).launched(deployment("n", Demand(9 * GIB, pin=slot("a", 0))))
+        cluster.launched(deployment("m", Demand(GIB))).launched(deployment("o", Demand(2 * GIB)))
+        event = planned(cluster)
+        assert [move.replica_id for move in event.moves] == ["m-0", "o-0"]
+        change(cluster)
+        before = cluster.snapshot
+        with pytest.raises(PlanOvertaken) as caught:
+            cluster.do(event)
+        assert caught.value.retryable
+        assert cluster.snapshot is before, change
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.unit.control.clusters import GIB, TIMINGS, Cluster, deployment, slot, starts, stops, worker
 from xinfer.cluster.deployment import Demand
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, WorkerId
@@ -18,10 +20,12 @@ from xinfer.control.events import (
     StopRequested,
     WorkerBeat,
     WorkerGone,
+    WorkerHungUp,
     WorkerJoined,
 )
 from xinfer.control.liveness import FORGET_LOST, must_rejoin
 from xinfer.control.restore import restore
+from xinfer.errors import NoWorker
 
 TWO = deployment("m", Demand(4 * GIB, pin=slot("a", 0)), Demand(4 * GIB, pin=slot("b", 0)))
 A, B, M = WorkerId("a"), WorkerId("b"), ModelUid("m")
@@ -48,6 +52,41 @@ def test_every_registration_has_an_epoch_of_its_own_and_beats_of_another_are_ign
     assert must_rejoin(before, B, first)
     cluster.do(WorkerBeat(A, first, {DeviceUuid("a-gpu0"): 1}))
     cluster.do(WorkerGone(A, first))
+    assert cluster.snapshot is before
+
+
+def test_a_worker_whose_link_broke_gets_nothing_new_until_it_is_heard_of() -> None:
+    cluster = Cluster(worker("a"))
+    known = cluster.snapshot.workers[A]
+    cluster.do(WorkerHungUp(A, known.epoch), after=1.0)
+    assert cluster.snapshot.workers[A].state is WorkerState.SUSPECT
+    cluster.tick(after=1.0)
+    assert cluster.snapshot.workers[A].state is WorkerState.SUSPECT
+    with pytest.raises(NoWorker):
+        cluster.launched(TWO)
+    cluster.beat("a")
+    assert cluster.snapshot.workers[A].state is WorkerState.ALIVE
+
+
+def test_a_broken_link_brings_the_loss_no_nearer() -> None:
+    cluster = Cluster(worker("a"))
+    cluster.do(WorkerHungUp(A, cluster.snapshot.workers[A].epoch))
+    silent(cluster, seconds=TIMINGS.lost - 2)
+    assert cluster.snapshot.workers[A].state is WorkerState.SUSPECT
+    silent(cluster, seconds=3)
+    assert cluster.snapshot.workers[A].state is WorkerState.LOST
+    before = cluster.snapshot
+    cluster.do(WorkerHungUp(A, before.workers[A].epoch))
+    assert cluster.snapshot is before
+
+
+def test_the_broken_link_of_an_earlier_registration_means_nothing() -> None:
+    cluster = Cluster(worker("a"))
+    first = cluster.snapshot.workers[A].epoch
+    cluster.do(WorkerJoined(worker("a")))
+    before = cluster.snapshot
+    cluster.do(WorkerHungUp(A, first))
+    cluster.do(WorkerHungUp(B, first))
     assert cluster.snapshot is before
 
 

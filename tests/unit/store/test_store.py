@@ -219,6 +219,18 @@ def test_an_empty_file_is_a_new_one(path: Path) -> None:
     opened.close()
 
 
+def test_no_other_user_can_read_it_nor_could_once_it_is_opened_again(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch(0o644)
+    Store.open(path).close()
+    store = Store.open(path)
+    store.next_epoch()
+    files = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+    assert {file.suffix for file in files} >= {".sqlite3", ".sqlite3-wal", ".sqlite3-shm"}
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in files} == {file.name: "0o600" for file in files}
+    store.close()
+
+
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="--home"):
