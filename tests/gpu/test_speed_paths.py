@@ -112,3 +112,37 @@ def test_out_of_memory_is_of_the_batch_that_was_too_large_alone(whole_card: None
     assert torch.cuda.memory_reserved() < 512 << 20
     assert np.array_equal(model.forward(small), expected)
     model.close()
+
+
+def test_recorded_batches_answer_as_those_computed_kernel_by_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    model = load(real_model("reranker-torch"), ModelType.RERANK, dtype=Dtype.FLOAT16)
+    recorded = model.recorded
+    assert recorded is not None, model.compute_path
+    assert "CUDA graphs up to" in model.compute_path
+    batches = [pairs(model, (TEXTS * 5)[:count]) for count in (1, 2, 3, 5, 7, 20, 35)] + [
+        pairs(model, ["word " * n]) for n in (20, 90, 300)
+    ]
+    replayed = [model.forward(batch) for batch in batches for _ in range(2)][1::2]
+    used = {recorded.fitting([item.tokens for item in batch]) for batch in batches}
+    model.recorded = None
+    for batch, answer in zip(batches, replayed, strict=True):
+        assert np.abs(model.forward(batch) - answer).max() < 3e-2
+    assert len(used - {None}) > 3
+    with capsys.disabled():
+        print(f"\n{model.compute_path}; {torch.cuda.memory_reserved() >> 20} MiB reserved")
+    model.close()
+
+
+def test_recorded_batches_in_flight_each_get_their_own_answer() -> None:
+    model = load(real_model("minilm-embedding"), ModelType.EMBEDDING, dtype=Dtype.FLOAT16)
+    assert model.recorded is not None, model.compute_path
+    batches = [model.tokenize([WorkItem(f"{n} {text}") for text in TEXTS[: 1 + n % 3]]) for n in range(20)]
+    expected = [model.forward(batch) for batch in batches]
+    answers, waiting = [], model.launch(batches[0])
+    for batch in batches[1:]:
+        launched = model.launch(batch)
+        answers.append(waiting.result())
+        waiting = launched
+    answers.append(waiting.result())
+    assert all(np.array_equal(answer, right) for answer, right in zip(answers, expected, strict=True))
+    model.close()

@@ -12,6 +12,8 @@ from xinfer.errors import InvalidRequest
 MIB = 1024**2
 MIN_WORKSPACE = 512 * MIB
 MAX_BYTES = 1 << 60
+CUDA_WORKSPACE = 1024 * MIB
+"""On a GPU, where recordings of small batches take a part of it and batches must be large to keep the device busy."""
 CUDA_CONTEXT = 512 * MIB
 """What a process's CUDA context takes on the GPU beside the engine's own allocations."""
 
@@ -22,13 +24,13 @@ _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind, n_devices: int = 1) -> int:
     """Bytes to reserve on each of ``n_devices`` until the replica has measured itself.
 
-    Weight files times 1.2, plus workspace of the larger of 512 MiB and the weights, plus a base: what the engine's
+    Weight files times 1.2, plus workspace of the larger of the weights and 512 MiB (1 GiB on a GPU), plus a base: what the engine's
     libraries take (``engine_base_bytes``) where the host's memory is the device's, a CUDA context on a GPU. Of several
     devices each has its share of the layers; a GPU has a context and a workspace of its own, the host's memory is shared out.
     """
     if device_kind is DeviceKind.GPU:
         weights = _shared(spec.weight_bytes, n_devices)
-        return weights * 6 // 5 + CUDA_CONTEXT + max(MIN_WORKSPACE, weights)
+        return weights * 6 // 5 + CUDA_CONTEXT + max(CUDA_WORKSPACE, weights)
     whole = spec.weight_bytes * 6 // 5 + engine_base_bytes + max(MIN_WORKSPACE, spec.weight_bytes)
     return _shared(whole, n_devices)
 

@@ -19,19 +19,23 @@ class Rows:
     """One batch's rows.
 
     Attributes:
-        lengths: tokens of each row, known to the host, so that nothing must ask the device.
+        lengths: tokens of each row, known to the host, so that nothing must ask the device; () in a recording, which any rows go through.
         starts: (n + 1,) int32 on the model's device, where each row begins among all tokens; the last is their number.
         joined: the rows lie end to end, without padding.
+        longest: tokens of the longest row; in a recording, of the longest there may be.
+        tokens: of all rows.
     """
 
     lengths: tuple[int, ...]
     starts: torch.Tensor
     joined: bool
+    longest: int
+    tokens: int
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        return max(self.lengths)
+    @classmethod
+    def of(cls, lengths: Sequence[int], starts: torch.Tensor, joined: bool) -> Rows:
+        """Rows of known lengths."""
+        return cls(tuple(lengths), starts, joined, max(lengths), sum(lengths))
 
     def last(self) -> torch.Tensor:
         """(n,) index of each row's last token within the row."""
@@ -43,10 +47,12 @@ class Rows:
         return (places[None, :] < self.starts.diff()[:, None]).long()
 
     def runs(self) -> list[tuple[int, int, int]]:
-        """Neighbours of one length, as (first token, rows, length)."""
+        """Neighbours of one length, as (first token, rows, length), those without tokens left out. May ask the device."""
         found: list[tuple[int, int, int]] = []
         start = 0
-        for length in self.lengths:
+        for length in self.lengths or self.starts.diff().tolist():
+            if length == 0:
+                continue
             if found and found[-1][2] == length:
                 found[-1] = (found[-1][0], found[-1][1] + 1, length)
             else:
@@ -57,9 +63,9 @@ class Rows:
     def padded(self, states: torch.Tensor) -> torch.Tensor:
         """Joined states (1, tokens, width) as (n, longest, width); what stands in the padding is finite and means nothing."""
         longest = self.longest
-        if states.shape[:2] != (1, sum(self.lengths)):
-            raise ValueError(f"the model made {tuple(states.shape)} of {sum(self.lengths)} joined tokens")
-        if min(self.lengths) == longest:
+        if states.shape[:2] != (1, self.tokens):
+            raise ValueError(f"the model made {tuple(states.shape)} of {self.tokens} joined tokens")
+        if self.lengths and min(self.lengths) == longest:
             return states.view(len(self.lengths), longest, -1)
         places = self.starts[:-1, None] + torch.arange(longest, device=states.device)
         return states[0][places.clamp_(max=states.shape[1] - 1)]
@@ -71,13 +77,19 @@ def starts_of(lengths: Sequence[int]) -> Ints:
 
 
 def filler(lengths: Sequence[int]) -> tuple[Encoded, ...]:
-    """A row of no meaning, if one is needed, that rounds the tokens of these rows up: to a multiple of 8, above 512 by 1/32 at most.
+    """Rows of no meaning, none longer than these, that round their tokens up: to a multiple of 8, above 512 by 1/32 at most.
 
     For each number of tokens it meets oneDNN compiles kernels, about 1 MB, and keeps them for good.
     """
     tokens = sum(lengths)
     missing = -tokens % max(8, 1 << max(0, tokens.bit_length() - 6))
-    return (Encoded({"input_ids": np.zeros(missing, dtype=np.int64)}, missing),) if missing else ()
+    return blank_rows(missing, max(lengths))  # a longer one could have more positions than the model
+
+
+def blank_rows(tokens: int, longest: int) -> tuple[Encoded, ...]:
+    """Rows of no meaning: ``tokens`` together, ``longest`` each at most."""
+    lengths = [min(longest, tokens - start) for start in range(0, tokens, longest or 1)]
+    return tuple(Encoded({"input_ids": np.zeros(length, dtype=np.int64)}, length) for length in lengths)
 
 
 def join(batch: Sequence[Encoded], names: Sequence[str], position_pad: int | None) -> dict[str, Ints]:

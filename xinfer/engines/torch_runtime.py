@@ -25,7 +25,8 @@ from xinfer.engines.base import Encoded, Finished, LoadContext, LoadedModel, Pen
 from xinfer.engines.failures import from_batch, from_load
 from xinfer.engines.layer_split import Split
 from xinfer.engines.tokens import TextTokenizer, pad
-from xinfer.engines.torch_rows import Rows, filler, join, starts_of
+from xinfer.engines.torch_recorded import Recorded, Shape
+from xinfer.engines.torch_rows import Rows, blank_rows, filler, join, starts_of
 from xinfer.engines.torch_split import spread
 from xinfer.engines.torch_staging import Staging
 from xinfer.engines.torch_unpadded import Unpadded
@@ -138,6 +139,7 @@ class TorchModel(LoadedModel):
     Attributes:
         device: where batches go in and answers come out.
         split: how the layers were divided over several devices.
+        unpadded, recorded: ways to compute that were found to pay; None = not used.
     """
 
     def __init__(self, context: LoadContext, device: torch.device, tokenizer: TextTokenizer, pad_id: int) -> None:
@@ -148,6 +150,7 @@ class TorchModel(LoadedModel):
         self._staging = Staging(device) if device.type == "cuda" else None
         self.in_flight = 1 if self._staging is None else 2
         self.unpadded: Unpadded | None = None
+        self.recorded: Recorded | None = None
         self.split: Split | None = None
         self.device, self.dtype, self.vocabulary = device, DTYPES[context.spec.dtype], tokenizer.vocabulary
         torch_onednn.bound_kernels()
@@ -188,30 +191,47 @@ class TorchModel(LoadedModel):
 
     @torch.inference_mode()
     def _launch(self, batch: Sequence[Encoded]) -> Pending:
-        count, lengths = len(batch), tuple(item.tokens for item in batch)
-        if self.unpadded is None:
-            arrays = pad(batch, self._pad_id, self._names)
-        else:
-            batch = [*batch, *filler(lengths)]
-            lengths = tuple(item.tokens for item in batch)
-            arrays = join(batch, self._names, self.unpadded.position_pad)
-        arrays["starts"] = starts_of(lengths)
+        count = len(batch)
+        shape = self._shape_for(batch)
+        arrays, lengths = self._laid_out(batch, shape)
         if self._staging is None:
-            result = self._run({name: torch.from_numpy(array) for name, array in arrays.items()}, lengths)[:count]
+            result = self._run({name: torch.from_numpy(array) for name, array in arrays.items()}, lengths, shape)[:count]
             return Finished(np.ascontiguousarray(result.numpy(), dtype=np.float32))
         slot = self._staging.begin()
         try:
-            result = self._run(self._staging.send(slot, arrays), lengths)[:count]
+            result = self._run(self._staging.send(slot, arrays), lengths, shape)[:count]
             return OnDevice(slot.done, self._staging.fetch(slot, result), lengths)
         finally:
             self._staging.end(slot)
 
-    def _run(self, inputs: dict[str, torch.Tensor], lengths: tuple[int, ...]) -> torch.Tensor:
-        rows = Rows(lengths, inputs.pop("starts").to(torch.int32), self.unpadded is not None)
+    def _shape_for(self, batch: Sequence[Encoded]) -> Shape | None:
+        return None if self.recorded is None else self.recorded.fitting([item.tokens for item in batch])
+
+    def _laid_out(self, batch: Sequence[Encoded], shape: Shape | None) -> tuple[dict[str, npt.NDArray[np.int64]], tuple[int, ...]]:
+        """The arrays of a batch and the tokens of its rows, those of no meaning among them."""
+        lengths = tuple(item.tokens for item in batch)
         if self.unpadded is None:
+            return {**pad(batch, self._pad_id, self._names), "starts": starts_of(lengths)}, lengths
+        blank = filler(lengths) if shape is None else blank_rows(shape.tokens - sum(lengths), shape.longest)
+        lengths += tuple(item.tokens for item in blank)
+        arrays = join([*batch, *blank], self._names, self.unpadded.position_pad)
+        return {**arrays, "starts": starts_of(lengths) if shape is None else shape.starts(lengths)}, lengths
+
+    def _run(self, inputs: dict[str, torch.Tensor], lengths: tuple[int, ...], shape: Shape | None) -> torch.Tensor:
+        if shape is not None and self.recorded is not None:
+            return self.recorded.replay(shape, inputs)
+        return self.computed(inputs, Rows.of(lengths, inputs.pop("starts").to(torch.int32), self.unpadded is not None))
+
+    def computed(self, inputs: Mapping[str, torch.Tensor], rows: Rows) -> torch.Tensor:
+        """As ``compute``, float32, the rows joined or padded as they say."""
+        if not rows.joined or self.unpadded is None:
             return self.compute(inputs, rows).float()
         with self.unpadded.running(rows):
             return self.compute(inputs, rows).float()
+
+    def joined_inputs(self) -> list[str]:
+        """Names of the (1, tokens) inputs that the model takes of joined rows."""
+        return [name for name in (*self._names, "position_ids") if name != "attention_mask"]
 
     def reports(self) -> tuple[DeviceReport, ...]:
         """Every device that this process's torch has; see the base class."""
@@ -229,7 +249,9 @@ class TorchModel(LoadedModel):
     def close(self) -> None:
         """Drop the weights and what is cached."""
         self.unload()
-        self.unpadded = self._staging = None
+        if self.recorded is not None:
+            self.recorded.close()
+        self.recorded = self.unpadded = self._staging = None
         gc.collect()  # modules and what wraps them hold each other
         self.release_memory()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,6 +15,8 @@ import torch
 from xinfer.engines import torch_onednn, torch_unpadded
 from xinfer.engines.base import Encoded
 from xinfer.engines.failures import first_line
+from xinfer.engines.torch_recorded import PAYS, SIZES, Recorded, Shape
+from xinfer.engines.torch_rows import blank_rows
 from xinfer.engines.torch_runtime import BATCH_ERRORS, TorchModel
 from xinfer.errors import XinferError
 
@@ -36,6 +40,8 @@ def tuned(model: Model) -> Model:
         model.packs = True
         attention = "unpadded rows, " + ("flash" if model.device.type == "cuda" else "explicit" if model.unpadded.explicit else "sdpa")
     model.compute_path = f"{attention}; {kernels} linear layers"
+    if model.device.type == "cuda" and _kept(model, "CUDA graphs", record, _forget) and model.recorded is not None:
+        model.compute_path += f"; CUDA graphs up to {model.recorded.largest} tokens"
     if model.split is not None:
         model.compute_path += f"; layers {' + '.join(map(str, model.split.counts))} on {len(model.split.counts)} devices"
     log.info("computes with %s", model.compute_path)
@@ -97,3 +103,43 @@ def _repad(model: TorchModel) -> None:
     if model.unpadded is not None:
         model.unpadded.restore()
         model.unpadded = None
+
+
+def record(model: TorchModel, clock: Callable[[], float] = time.perf_counter) -> bool:
+    """Record small batches, from the smallest shape up, for as long as that pays; whether any does.
+
+    Joined rows on one device only: padded ones have too many shapes, and layers on several devices too many streams.
+    """
+    if model.unpadded is None or model.split is not None:
+        return False
+    plain, recorded = model.recorded, Recorded(model.computed, model.device)
+    for tokens in SIZES:
+        shape = Shape.of(tokens, model.max_tokens)
+        batch = blank_rows(tokens, min(shape.longest, max(PROBE_LENGTHS)))
+        model.recorded = plain
+        eager = _seconds(model, batch, clock)
+        try:
+            with torch.inference_mode():
+                recorded.record(shape, model.joined_inputs())
+        except BATCH_ERRORS as error:
+            log.info("no CUDA graph of %d tokens: %s", tokens, first_line(error))
+            break
+        model.recorded = recorded
+        if eager < PAYS * _seconds(model, batch, clock):
+            recorded.forget(shape)
+            break
+    model.recorded = recorded if recorded.largest else plain
+    return model.recorded is recorded
+
+
+def _forget(model: TorchModel) -> None:
+    model.recorded = None
+
+
+def _seconds(model: TorchModel, batch: tuple[Encoded, ...], clock: Callable[[], float]) -> float:
+    best = math.inf
+    for _ in range(5):
+        started = clock()
+        model.forward(batch)
+        best = min(best, clock() - started)
+    return best

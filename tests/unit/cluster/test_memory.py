@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tests.support.nouns import GIB, spec
 from xinfer.cluster.device import DeviceKind
-from xinfer.cluster.memory import CUDA_CONTEXT, MIB, estimate, format_bytes, parse_bytes, redivided, with_headroom
+from xinfer.cluster.memory import CUDA_CONTEXT, CUDA_WORKSPACE, MIB, estimate, format_bytes, parse_bytes, redivided, with_headroom
 from xinfer.errors import InvalidRequest
 
 
 def test_small_models_get_the_least_workspace() -> None:
-    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU) == 120 * MIB + 512 * MIB + CUDA_CONTEXT
+    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU) == 120 * MIB + CUDA_WORKSPACE + CUDA_CONTEXT
 
 
 def test_large_models_get_as_much_workspace_as_weights() -> None:
@@ -82,7 +82,7 @@ def test_a_formatted_size_reads_back_to_within_its_last_digit(size: int) -> None
 
 def test_several_gpus_hold_a_share_of_the_weights_each_with_a_context_and_a_workspace_of_its_own() -> None:
     assert estimate(spec(weight_bytes=10 * GIB), 600 * MIB, DeviceKind.GPU, 2) == 11 * GIB + CUDA_CONTEXT
-    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU, 2) == 60 * MIB + 512 * MIB + CUDA_CONTEXT
+    assert estimate(spec(weight_bytes=100 * MIB), 600 * MIB, DeviceKind.GPU, 2) == 60 * MIB + CUDA_WORKSPACE + CUDA_CONTEXT
 
 
 @given(st.integers(0, 100 * GIB), st.integers(1, 16), st.sampled_from(DeviceKind))

@@ -34,7 +34,7 @@ def item(*ids: int) -> Encoded:
 
 
 def rows_of(*lengths: int) -> Rows:
-    return Rows(lengths, torch.from_numpy(starts_of(lengths)).to(torch.int32), True)
+    return Rows.of(lengths, torch.from_numpy(starts_of(lengths)).to(torch.int32), True)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,14 @@ def test_filling_bounds_the_sizes_of_batches_at_little_cost() -> None:
     assert len({size for size in sizes if size <= 2048}) <= 128
     assert all(0 <= size - tokens < max(8, tokens / 31) for tokens, size in enumerate(sizes, 1))
     assert filler([60, 4]) == ()
+
+
+def test_no_row_of_filling_is_longer_than_what_the_model_was_given() -> None:
+    """It would have more positions than the model knows."""
+    lengths = [300] * 217 + [5]
+    rows = filler(lengths)
+    assert (sum(lengths) + sum(row.tokens for row in rows)) % 1024 == 0
+    assert sum(row.tokens for row in rows) > 300 >= max(row.tokens for row in rows)
 
 
 def test_neighbours_of_one_length_are_one_run() -> None:
