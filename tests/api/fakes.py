@@ -32,6 +32,7 @@ from xinfer.errors import AlreadyExists, ModelNotFound, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlannedMove, PlanReply
 from xinfer.schemas.models import ScaleRequest
+from xinfer.store.history import Launched
 
 DIM = 8
 RERANKER = ModelSpec(name="tiny-reranker", type=ModelType.RERANK, engine="onnxruntime", sources=(LocalSource(path="/m/ce"),), max_tokens=64)
@@ -157,6 +158,7 @@ class FakeControl:
         self.asked = 0
         self._changed = asyncio.Event()
         self.launched: list[LaunchRequest] = []
+        self.past: tuple[Launched, ...] = ()
         self.confined: list[bool] = []
         self.made: list[Key] = []
         self.placements: list[Placement] = []
@@ -222,6 +224,9 @@ class FakeControl:
                     await self._changed.wait()
                     self._up()
         return self.watch.news(epoch, number, serial)
+
+    async def launches(self, limit: int) -> tuple[Launched, ...]:
+        return self.past[:limit]
 
     async def history(self, epoch: Epoch, number: int) -> News:
         """What has changed since."""

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
 from tests.api.keyholders import RERANK, WHO, Guarded
-from xinfer.api.gate import OPEN
+from xinfer.api.gate import OPEN, is_page
+from xinfer.web import static
 
 LAUNCH = {"model_name": "bge-reranker-base", "model_uid": "new"}
 EVERYONE = set(WHO)
@@ -76,6 +77,7 @@ FOR_EVERY_KEY = [
     # Models that the key has nothing to do with are not there; `tests/api/test_keys.py` looks at what is shown.
     ("GET", "/v1/models"),
     ("GET", "/v1/models/instances"),
+    ("GET", "/v1/launches"),
     ("GET", "/v1/models/{model_uid:path}"),
     ("GET", "/v1/models/{model_uid:path}/replicas"),
     ("GET", "/v1/models/{model_uid:path}/progress"),
@@ -106,15 +108,15 @@ def operations(app: FastAPI) -> set[tuple[str, str]]:
 
 def path_of(route: str) -> str:
     """With something in place of each parameter."""
-    return route.replace(":path}", "}").format(model_name="bge-reranker-base", **NAMES)
+    return route.replace(":path}", "}").format(model_name="bge-reranker-base", rest="x", **NAMES)
 
 
 async def test_every_route_is_in_the_table_once_and_no_other(guarded: Guarded) -> None:
     """Whoever adds a route says here who may use it."""
     every = operations(guarded.app)
     assert len(every) > 45
-    open_ones = {(method, path) for method, path in every if path in OPEN or (method, path) == ("GET", "/")}
-    assert {path for _, path in open_ones} == {*OPEN, "/"}, "an open path that is none"
+    open_ones = {(method, path) for method, path in every if path in OPEN or (method == "GET" and is_page(path))}
+    assert {path for _, path in open_ones} == {*OPEN, "/", *static.PAGES, "/assets/{name:path}"}, "an open path that is none"
     table = {(method, path) for method, path, *_ in TABLE}
     parts = [open_ones, table, set(REFUSED_TO_ALL), set(FOR_EVERY_KEY)]
     assert set().union(*parts) == every
@@ -133,7 +135,7 @@ async def test_without_a_key_every_path_is_closed_but_those_that_are_named_open(
     ]
     for method, path in [*every, *others]:
         status = await guarded.status(None, method, path, json={})
-        assert (status == 401) is not (path in OPEN or (method, path) == ("GET", "/")), (method, path, status)
+        assert (status == 401) is not (path in OPEN or (method == "GET" and is_page(path))), (method, path, status)
 
 
 @pytest.mark.parametrize(("method", "route", "more", "body", "allowed"), TABLE)

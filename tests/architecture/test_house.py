@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "xinfer").rglob("*.py"))
+FILES = sorted(file for file in (ROOT / "xinfer").rglob("*.py") if "node_modules" not in file.parts)
 NO_ROOMS = {"utils", "util", "common", "core", "manager", "helper", "helpers", "misc"}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ from xinfer.control.rebalancing import rooms_of, successors
 from xinfer.control.whereabouts import unknown, whereabouts
 from xinfer.control.workers import back_from
 from xinfer.engines import registry
-from xinfer.errors import ModelNotFound, PlanOvertaken, Unavailable
+from xinfer.errors import ModelNotFound, PlanOvertaken, StoreError, Unavailable
 from xinfer.placement.describe import plan_reply, rebalance_reply
 from xinfer.placement.named import find_worker
 from xinfer.placement.plan import plan_launch
@@ -49,6 +50,7 @@ from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
 from xinfer.settings import Timings
+from xinfer.store.history import Launched
 from xinfer.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -88,8 +90,14 @@ class Orders:
         """
         deployment = await self._compile(request, confined)
         self.apply(LaunchRequested(deployment))
+        with contextlib.suppress(StoreError):  # it is launched; that it cannot be listed is no reason to say otherwise
+            self._store.history.add(time.time(), deployment.uid, request.model_dump_json(exclude_unset=True))
         log.info("launched", model=deployment.uid, replicas=len(deployment.demands), engine=deployment.spec.engine)
         return deployment.uid
+
+    async def launches(self, limit: int) -> tuple[Launched, ...]:
+        """The launches that were accepted last, newest first."""
+        return self._store.history.newest(limit)
 
     async def plan(self, request: LaunchRequest, confined: bool = False) -> PlanReply:
         """What ``launch`` would do, from the same functions."""

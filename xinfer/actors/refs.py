@@ -41,6 +41,7 @@ from xinfer.errors import DeadlineExceeded, ReplicaLost, SupervisorUnreachable, 
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
+from xinfer.store.history import Launched
 
 DIAL = 4.0
 CONTROL = 20.0
@@ -245,6 +246,10 @@ class SupervisorRef:
     async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
         """Changes and readings that came after those named, as soon as there are any."""
         return await self._call("news", epoch, number, serial, wait, timeout=wait + 5.0)  # type: ignore[no-any-return]
+
+    async def launches(self, limit: int) -> tuple[Launched, ...]:
+        """The launches that were accepted last, newest first."""
+        return await self._call("launches", limit)  # type: ignore[no-any-return]
 
     async def history(self, epoch: Epoch, number: int) -> News:
         """The changes after that one, oldest first; all that are kept where it is not known."""

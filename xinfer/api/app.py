@@ -14,9 +14,10 @@ from xinfer.api.gate import Gate
 from xinfer.api.meter import Meter, Metered
 from xinfer.api.ports import Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
-from xinfer.api.routes import catalog, cluster, docs, embeddings, events, health, keys, models, plan, requests, rerank
+from xinfer.api.routes import catalog, cluster, docs, embeddings, events, health, keys, launches, models, plan, requests, rerank
 from xinfer.api.straight import Straight
 from xinfer.settings import Limits, Timings
+from xinfer.web import static
 
 ABOUT = """Serve models on many GPUs and many machines.
 
@@ -59,9 +60,10 @@ def create_app(
     app.state.service = Service(inference, control, limits, loads, version, supervisor_address, begun, clock, siblings)
     app.state.meter = Meter(process)
     app.state.feed = Feed(control)
-    rooms = (rerank, embeddings, models, plan, cluster, events, catalog, requests, keys, health, docs)
+    rooms = (rerank, embeddings, models, launches, plan, cluster, events, catalog, requests, keys, health, docs)
     for room in rooms:
         app.include_router(room.router)
+    app.include_router(static.pages())
     app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])
     errors.install(app)
     app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes])

@@ -27,6 +27,8 @@ OPEN = frozenset(
     }
 )
 """Answered without a key: probes, what clients ask first, the documentation, and where workers that have the cluster token join."""
+PAGES = frozenset({"/", "/launch", "/playground", "/logs", "/login"})
+BELOW = ("/launches/", "/models/", "/assets/")
 CALLER = "xinfer.caller"
 
 
@@ -56,11 +58,16 @@ class Gate:
 
     def _caller(self, scope: Scope) -> Caller:
         path = scope["path"]
-        if path in OPEN or (path == "/" and scope["method"] == "GET"):
+        if path in OPEN or (scope["method"] == "GET" and is_page(path)):
             return NOBODY
         given = {name: value for name, value in reversed(scope["headers"]) if name in (b"authorization", b"x-api-key")}
         key = bearer(_text(given.get(b"authorization")), _text(given.get(b"x-api-key")))
         return authenticate(known_keys(self._routes()), key, self._cluster_token, self._clock())
+
+
+def is_page(path: str) -> bool:
+    """Whether a browser gets a page or an asset there, which are the same for everyone and say nothing of models."""
+    return path in PAGES or path.startswith(BELOW)
 
 
 def _text(value: bytes | None) -> str | None:

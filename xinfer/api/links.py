@@ -20,6 +20,7 @@ from xinfer.errors import SupervisorUnreachable, XinferError
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
+from xinfer.store.history import Launched
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +128,10 @@ class SupervisorControl:
     async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
         """What is new to one who watches."""
         return await self._supervisor.news(epoch, number, serial, wait)
+
+    async def launches(self, limit: int) -> tuple[Launched, ...]:
+        """See ``ports.Control``."""
+        return await self._supervisor.launches(limit)
 
     async def history(self, epoch: Epoch, number: int) -> News:
         """The changes after that one, oldest first."""

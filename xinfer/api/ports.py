@@ -22,6 +22,7 @@ from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
 from xinfer.settings import Limits, Timings
+from xinfer.store.history import Launched
 
 Lane = Literal["interactive", "bulk"]
 
@@ -83,6 +84,10 @@ class Control(Protocol):
 
     async def news(self, epoch: Epoch, number: int, serial: int, wait: float) -> News:
         """Changes after ``number`` and readings after ``serial``, at once if there are any, else after ``wait`` seconds."""
+
+    async def launches(self, limit: int) -> Sequence[Launched]:
+        """The launches that were accepted last, newest first."""
+        ...
 
     async def history(self, epoch: Epoch, number: int) -> News:
         """The changes after ``number`` of that epoch, oldest first; all that are kept where that is not known."""

@@ -13,7 +13,6 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, UpgradeReply, WorkerEntry
-from xinfer.schemas.feed import EventEntry, EventList, FeedReading, ReadingList, SeriesList
 from xinfer.schemas.keys import KeyEntry, KeyList, MadeKey
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
 from xinfer.schemas.models import (
@@ -70,7 +69,8 @@ class Embeddings:
     tokens: int
 
 
-def _model_of(result: type[T]) -> Callable[[Any], T]:
+def model_of(result: type[T]) -> Callable[[Any], T]:
+    """A reply's JSON to that type."""
     return TypeAdapter(result).validate_python
 
 
@@ -78,7 +78,8 @@ def _path(*parts: str) -> str:
     return "/v1/models" + "".join(f"/{quote(p, safe='')}" for p in parts)
 
 
-def _given(**fields: Any) -> dict[str, Any]:
+def given(**fields: Any) -> dict[str, Any]:
+    """Those that are not None."""
     return {k: v for k, v in fields.items() if v is not None}
 
 
@@ -103,10 +104,10 @@ def rerank(
         priority: lane of the queue; by default the size decides.
         request_id: name of this request for ``why``.
     """
-    body = _given(
+    body = given(
         model=model, query=query, documents=list(documents), top_n=top_n, return_documents=return_documents, instruction=instruction
     )
-    return Call("POST", "/v1/rerank", _model_of(RerankReply), json=body, headers=_headers(priority, request_id))
+    return Call("POST", "/v1/rerank", model_of(RerankReply), json=body, headers=_headers(priority, request_id))
 
 
 def embed(
@@ -124,8 +125,8 @@ def embed(
         dimensions: cut the vectors to this length and normalise them again (models that were trained for it).
         prompt_name: one of the model's own prompts, such as "query".
     """
-    given = texts if isinstance(texts, str) else list(texts)
-    body = _given(model=model, input=given, encoding_format="base64", dimensions=dimensions, prompt_name=prompt_name)
+    input_ = texts if isinstance(texts, str) else list(texts)
+    body = given(model=model, input=input_, encoding_format="base64", dimensions=dimensions, prompt_name=prompt_name)
     return Call("POST", "/v1/embeddings", _embeddings, json=body, headers=_headers(priority, request_id))
 
 
@@ -160,13 +161,13 @@ def abort(model_uid: str, request_id: str) -> Call[int]:
 
 def start(model_name: str | None = None, **fields: Any) -> Call[str]:
     """Begin a launch and return its uid without waiting; fields as in ``LaunchRequest``, engine options among them."""
-    body = _given(model_name=model_name, **fields)
+    body = given(model_name=model_name, **fields)
     return Call("POST", "/v1/models", lambda r: str(r["model_uid"]), params={"wait_ready": "false"}, json=body, repeatable=False)
 
 
 def plan(model_name: str | None = None, **fields: Any) -> Call[PlanReply]:
     """What a launch with these fields would do."""
-    return Call("POST", "/v1/plan", _model_of(PlanReply), json=_given(model_name=model_name, **fields))
+    return Call("POST", "/v1/plan", model_of(PlanReply), json=given(model_name=model_name, **fields))
 
 
 def ready(model_uid: str, timeout: float = 30.0) -> Call[bool]:
@@ -192,18 +193,18 @@ def list_models() -> Call[list[ModelEntry]]:
 
 def show(model_uid: str) -> Call[ModelEntry]:
     """One model."""
-    return Call("GET", _path(model_uid), _model_of(ModelEntry))
+    return Call("GET", _path(model_uid), model_of(ModelEntry))
 
 
 def instances(model_name: str | None = None, model_uid: str | None = None) -> Call[list[InstanceEntry]]:
     """Models with their replicas."""
-    params = _given(model_name=model_name, model_uid=model_uid)
+    params = given(model_name=model_name, model_uid=model_uid)
     return Call("GET", _path("instances"), TypeAdapter(list[InstanceEntry]).validate_python, params=params)
 
 
 def progress(model_uid: str) -> Call[ProgressReply]:
     """How far a launch has come."""
-    return Call("GET", _path(model_uid, "progress"), _model_of(ProgressReply))
+    return Call("GET", _path(model_uid, "progress"), model_of(ProgressReply))
 
 
 def replicas(model_uid: str) -> Call[list[ReplicaEntry]]:
@@ -222,7 +223,7 @@ def add_replicas(
     replica_config: Sequence[ReplicaChoice | Mapping[str, Any]] | None = None,
 ) -> Call[list[AddedReplica]]:
     """Add replicas to a running model: a count, or pins such as ``ADDR@0``."""
-    given = _given(
+    asked = given(
         replica=replica,
         slots=slots and list(slots),
         n_gpu=n_gpu,
@@ -230,7 +231,7 @@ def add_replicas(
         worker_ip=worker_ip,
         replica_config=replica_config,
     )
-    body = Placement.model_validate(given).model_dump(exclude_none=True)
+    body = Placement.model_validate(asked).model_dump(exclude_none=True)
     return Call("POST", _path(model_uid, "replicas"), _added, json=body, repeatable=False)
 
 
@@ -247,7 +248,7 @@ def logs(model_uid: str, replica_id: int | str, lines: int = 200, after: LogsRep
     """What the processes of a replica wrote last, by number or id, of dead ones too; or what they wrote ``after`` an earlier reply."""
     path = _path(model_uid, "replicas", str(replica_id), "logs")
     given = {"lines": str(lines)} if after is None else {"after": str(after.position), "worker_id": after.worker_id}
-    return Call("GET", path, _model_of(LogsReply), params=given)
+    return Call("GET", path, model_of(LogsReply), params=given)
 
 
 def scale(
@@ -263,8 +264,8 @@ def scale(
     Args:
         min_replica: 0 lets the model sleep after ``idle_seconds`` without a request; the next request wakes it.
     """
-    body = _given(replica=replica, min_replica=min_replica, max_replica=max_replica, idle_seconds=idle_seconds)
-    return Call("POST", _path(model_uid, "scale"), _model_of(ScaleReply), json=body)
+    body = given(replica=replica, min_replica=min_replica, max_replica=max_replica, idle_seconds=idle_seconds)
+    return Call("POST", _path(model_uid, "scale"), model_of(ScaleReply), json=body)
 
 
 def move(
@@ -276,9 +277,9 @@ def move(
     worker_ip: str | None = None,
 ) -> Call[MoveReply]:
     """Move one replica, by number or id, to a slot such as ``ADDR@0``, or to any other; the old one serves until the new one is ready."""
-    given = _given(slots=[slot] if slot else None, gpu_idx=gpu_idx and list(gpu_idx), worker_ip=worker_ip)
-    body = Placement.model_validate(given).model_dump(exclude_none=True)
-    return Call("POST", _path(model_uid, "replicas", str(replica_id), "move"), _model_of(MoveReply), json=body, repeatable=False)
+    asked = given(slots=[slot] if slot else None, gpu_idx=gpu_idx and list(gpu_idx), worker_ip=worker_ip)
+    body = Placement.model_validate(asked).model_dump(exclude_none=True)
+    return Call("POST", _path(model_uid, "replicas", str(replica_id), "move"), model_of(MoveReply), json=body, repeatable=False)
 
 
 def registrations(model_type: str, detailed: bool = False) -> Call[list[dict[str, Any]]]:
@@ -292,7 +293,7 @@ def registrations(model_type: str, detailed: bool = False) -> Call[list[dict[str
 
 def slots() -> Call[SlotsReply]:
     """Workers × devices × replicas."""
-    return Call("GET", "/v1/cluster/slots", _model_of(SlotsReply))
+    return Call("GET", "/v1/cluster/slots", model_of(SlotsReply))
 
 
 def workers() -> Call[list[WorkerEntry]]:
@@ -302,12 +303,12 @@ def workers() -> Call[list[WorkerEntry]]:
 
 def drain(worker: str, undo: bool = False) -> Call[DrainReply]:
     """Empty a worker, by address, ip, host name or id; ``undo`` ends it."""
-    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply), json={"undo": undo})
+    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/drain", model_of(DrainReply), json={"undo": undo})
 
 
 def drained(worker: str) -> Call[DrainReply]:
     """How far a worker is from being empty; changes nothing."""
-    return Call("GET", f"/v1/workers/{quote(worker, safe='')}/drain", _model_of(DrainReply))
+    return Call("GET", f"/v1/workers/{quote(worker, safe='')}/drain", model_of(DrainReply))
 
 
 def rebalance(
@@ -326,41 +327,18 @@ def rebalance(
         max_moves: at most so many; of what would take more, none is begun.
         memory: make room for ``replica`` replicas (1) that need so much ("20GiB") on each of ``n_gpu`` devices (1), and do nothing else.
     """
-    body = _given(dry_run=dry_run, max_moves=max_moves, memory=memory, n_gpu=n_gpu, replica=replica, model_engine=model_engine)
-    return Call("POST", "/v1/cluster/rebalance", _model_of(RebalanceReply), json=body, repeatable=dry_run)
+    body = given(dry_run=dry_run, max_moves=max_moves, memory=memory, n_gpu=n_gpu, replica=replica, model_engine=model_engine)
+    return Call("POST", "/v1/cluster/rebalance", model_of(RebalanceReply), json=body, repeatable=dry_run)
 
 
 def upgrade(worker: str) -> Call[UpgradeReply]:
     """Have a worker, by address, ip, host name or id, take up the code installed on its host, while its replicas serve on."""
-    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/upgrade", _model_of(UpgradeReply), json={}, repeatable=False)
+    return Call("POST", f"/v1/workers/{quote(worker, safe='')}/upgrade", model_of(UpgradeReply), json={}, repeatable=False)
 
 
 def nodes() -> Call[list[NodeEntry]]:
     """The supervisor and the workers."""
     return Call("GET", "/v1/cluster/info", TypeAdapter(list[NodeEntry]).validate_python)
-
-
-def history(
-    limit: int = 200, *, model_uid: str | None = None, worker: str | None = None, replica: str | None = None, after: str | None = None
-) -> Call[list[EventEntry]]:
-    """What happened in the cluster since its supervisor began, oldest first.
-
-    Args:
-        limit: at most so many, the newest; ``after``: only what came after the event of that id.
-        worker: address, ip, host name or id; of one that is gone, its id. ``replica``: full id.
-    """
-    params = _given(limit=str(limit), model_uid=model_uid, worker=worker, replica=replica, after=after)
-    return Call("GET", "/v1/cluster/history", lambda r: EventList.model_validate(r).data, params=params)
-
-
-def readings() -> Call[list[FeedReading]]:
-    """What every worker measured last of its devices and replicas."""
-    return Call("GET", "/v1/cluster/readings", lambda r: ReadingList.model_validate(r).data)
-
-
-def series(worker: str) -> Call[SeriesList]:
-    """The last fifteen minutes of a worker's devices and replicas, by address, ip, host name or id."""
-    return Call("GET", "/v1/cluster/series", _model_of(SeriesList), params={"worker": worker})
 
 
 def create_key(name: str, *, admin: bool = False, allow: Sequence[str] | None = None, expires_in: float | None = None) -> Call[MadeKey]:
@@ -370,8 +348,8 @@ def create_key(name: str, *, admin: bool = False, allow: Sequence[str] | None = 
         allow: such as ``infer:bge-m3`` or ``launch,stop``; without it, all inference.
         expires_in: seconds.
     """
-    body = _given(name=name, admin=admin, allow=None if allow is None else list(allow), expires_in=expires_in)
-    return Call("POST", "/v1/keys", _model_of(MadeKey), json=body, repeatable=False)
+    body = given(name=name, admin=admin, allow=None if allow is None else list(allow), expires_in=expires_in)
+    return Call("POST", "/v1/keys", model_of(MadeKey), json=body, repeatable=False)
 
 
 def keys() -> Call[list[KeyEntry]]:
@@ -381,7 +359,7 @@ def keys() -> Call[list[KeyEntry]]:
 
 def revoke_key(name: str) -> Call[KeyEntry]:
     """Revoke an API key, by name or id."""
-    return Call("DELETE", f"/v1/keys/{quote(name, safe='')}", _model_of(KeyEntry), repeatable=False)
+    return Call("DELETE", f"/v1/keys/{quote(name, safe='')}", model_of(KeyEntry), repeatable=False)
 
 
 def version() -> Call[str]:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from xinfer.client import calls
+from xinfer.client import calls, watching
 from xinfer.client.calls import Call
 from xinfer.client.failures import from_reply, from_transport
 from xinfer.client.retry import Retry
@@ -216,9 +216,10 @@ class Client:
     rebalance = _method(calls.rebalance)
     upgrade = _method(calls.upgrade)
     nodes = _method(calls.nodes)
-    history = _method(calls.history)
-    readings = _method(calls.readings)
-    series = _method(calls.series)
+    launches = _method(watching.launches)
+    history = _method(watching.history)
+    readings = _method(watching.readings)
+    series = _method(watching.series)
     create_key = _method(calls.create_key)
     keys = _method(calls.keys)
     revoke_key = _method(calls.revoke_key)
@@ -318,9 +319,10 @@ class AsyncClient:
     rebalance = _async_method(calls.rebalance)
     upgrade = _async_method(calls.upgrade)
     nodes = _async_method(calls.nodes)
-    history = _async_method(calls.history)
-    readings = _async_method(calls.readings)
-    series = _async_method(calls.series)
+    launches = _async_method(watching.launches)
+    history = _async_method(watching.history)
+    readings = _async_method(watching.readings)
+    series = _async_method(watching.series)
     create_key = _async_method(calls.create_key)
     keys = _async_method(calls.keys)
     revoke_key = _async_method(calls.revoke_key)

@@ -18,6 +18,8 @@ from xinfer.placement import named
 from xinfer.schemas.launch import Placement, ReplicaChoice
 
 MAX_REPLICAS = 10_000
+AUTO = "auto"
+"""Among ``slots``: wherever it fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _n_gpu(value: int | Literal["auto"] | None, param: str = "n_gpu") -> int | N
 
 
 def _from_slots(placement: Placement, slots: Sequence[str], workers: Sequence[Worker]) -> tuple[PinnedDemand, ...]:
-    """``ADDR@0,1`` each; the address may be IPv6 in brackets, so the last ``@`` divides."""
+    """``ADDR@0,1`` or ``auto`` each; the address may be IPv6 in brackets, so the last ``@`` divides."""
     if not slots:
         raise InvalidPlacement('slots must have at least one entry such as "10.0.0.2:24002@0".', param="slots")
     if placement.replica is not None and placement.replica != len(slots):
@@ -100,9 +102,12 @@ def _from_slots(placement: Placement, slots: Sequence[str], workers: Sequence[Wo
         )
     demands = []
     for text in slots:
+        if text.strip() == AUTO:
+            demands.append(PinnedDemand())
+            continue
         address, at, indices = text.strip().rpartition("@")
         if not at or not address:
-            raise InvalidPlacement(f"slots must be ADDR@INDEX or ADDR@INDEX,INDEX, not {text[:80]!r}.", param="slots")
+            raise InvalidPlacement(f"slots must be ADDR@INDEX, ADDR@INDEX,INDEX or auto, not {text[:80]!r}.", param="slots")
         worker = named.find_worker(address, workers, "slots")
         pin = named.slot_of(worker, named.parse_indices(indices, "slots"), "slots")
         demands.append(PinnedDemand(len(pin.device_uuids), pin))

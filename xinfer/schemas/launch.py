@@ -53,7 +53,7 @@ class Placement(Strict):
         gpu_idx: indices on ``worker_ip`` (or on the only worker).
         worker_ip: ``ip`` or ``ip:port``.
         replica_config: one entry per replica.
-        slots: ``ADDR@0`` or ``ADDR@0,1``, one per replica.
+        slots: ``ADDR@0``, ``ADDR@0,1`` or ``auto``, one per replica.
         n_worker: workers per replica; only 1 is offered.
     """
 

@@ -261,6 +261,26 @@ class ReadyReply(Reply):
     ready: bool
 
 
+class LaunchEntry(Reply):
+    """A launch that was accepted.
+
+    Attributes:
+        at: unix seconds.
+        request: its body, to be sent again.
+    """
+
+    id: int
+    at: float
+    model_uid: str
+    request: dict[str, Any]
+
+
+class LaunchList(Reply):
+    """GET /v1/launches, newest first; the last 200 are kept."""
+
+    data: list[LaunchEntry]
+
+
 class RegistrationRequest(Strict):
     """POST /v1/model_registrations/{type}: ``model`` is a JSON text."""
 

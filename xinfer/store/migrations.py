@@ -34,5 +34,6 @@ MIGRATIONS: tuple[str, ...] = (
     "CREATE TABLE keys (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;",
     # Deployments may sleep: a body without replicas, which an older program would take for one that is being stopped.
     "SELECT 1",
+    "CREATE TABLE launches (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, uid TEXT NOT NULL, body TEXT NOT NULL) STRICT;",
 )
 VERSION = len(MIGRATIONS)

@@ -20,6 +20,7 @@ from xinfer.cluster.keys import Key, Keys
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import ConfigError, StoreError
 from xinfer.store.figures import Figures
+from xinfer.store.history import History
 from xinfer.store.migrations import MIGRATIONS, VERSION
 
 EPOCHS_PER_BLOCK = 10_000
@@ -53,6 +54,7 @@ class Store:
 
     Attributes:
         figures: what replicas measured and chose.
+        history: what was launched.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
@@ -60,6 +62,7 @@ class Store:
         self._db = connection
         self._lock = lock
         self.figures = Figures(path, connection, self._transaction)
+        self.history = History(connection, self._transaction)
         self._reserved = int(connection.execute("SELECT reserved FROM epochs").fetchone()[0])
 
     @classmethod

@@ -74,6 +74,7 @@ def test_spellings_of_pins(fields: dict[str, Any], slots: list[Slot]) -> None:
     [
         ({}, [PinnedDemand()]),
         ({"replica": 3}, [PinnedDemand()] * 3),
+        ({"slots": ["b@0", " auto "], "replica": 2}, [PinnedDemand(1, slot("b", 0)), PinnedDemand()]),
         ({"n_gpu": "auto"}, [PinnedDemand()]),
         ({"n_gpu": -1, "n_worker": 1}, [PinnedDemand()]),
         ({"n_gpu": 2, "replica": 2}, [PinnedDemand(2)] * 2),

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,12 +21,6 @@ summary { cursor: pointer } summary b { display: inline-block; min-width: 4.5rem
 table { border-collapse: collapse; margin: .5rem 0 } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
 h2 { margin-top: 2rem; text-transform: capitalize }
 """
-
-
-@router.get("/")
-async def root() -> Response:
-    """What a browser finds at the address that the server prints."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -1,0 +1,1 @@
+"""The pages: sources in ``ui``, built to ``dist``, served by ``static``."""

@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+
+import { asCli, asCurl, asPython, literal, quoted } from "./code";
+import { draftOf, named, NEW, pin, pinNext, requestOf, unpinAll, withReplicas } from "./draft";
+import { devicesOf, ghostsOf, type Plan, verdictsOf } from "./ghosts";
+
+const DRAFT = { ...NEW, name: "bge-reranker-base" };
+
+describe("draft", () => {
+  it("pins the next automatic replica, and makes one more where there is none", () => {
+    const once = pinNext(withReplicas(DRAFT, 2), "a:1@0");
+    expect(once.pins).toEqual(["a:1@0", null]);
+    expect(pinNext(pinNext(once, "a:1@1"), "a:1@2").pins).toEqual(["a:1@0", "a:1@1", "a:1@2"]);
+    expect(pin(once, 0, null).pins).toEqual([null, null]);
+    expect(unpinAll(once).pins).toEqual([null, null]);
+  });
+
+  it("lets automatic replicas go before pinned ones", () => {
+    const three = { ...DRAFT, pins: ["a:1@0", null, "a:1@1"] };
+    expect(withReplicas(three, 2).pins).toEqual(["a:1@0", "a:1@1"]);
+    expect(withReplicas(three, 1).pins).toEqual(["a:1@0"]);
+    expect(withReplicas(three, 0).pins).toHaveLength(1);
+    expect(withReplicas(three, Number.NaN).pins).toHaveLength(1);
+  });
+
+  it("sends pins as slots, one for each replica, and a number where all are automatic", () => {
+    expect(requestOf(withReplicas(DRAFT, 3))).toEqual({ model_name: "bge-reranker-base", model_type: "rerank", replica: 3 });
+    const mixed = requestOf({ ...DRAFT, pins: ["a:1@0", null], uid: " ce ", memory: "2GiB", engine: "onnxruntime", dtype: "float16" });
+    expect(mixed).toEqual({ model_name: "bge-reranker-base", model_type: "rerank", model_uid: "ce", model_engine: "onnxruntime", dtype: "float16", memory: "2GiB", slots: ["a:1@0", "auto"] });
+  });
+
+  it("comes back from a request as it was", () => {
+    for (const draft of [withReplicas(DRAFT, 3), { ...DRAFT, pins: ["a:1@0", null], uid: "ce" }, { ...NEW, source: "path" as const, path: "/m", type: "embedding" as const }])
+      expect(draftOf(requestOf(draft))).toEqual(draft);
+  });
+
+  it("is nothing to plan without a model", () => {
+    expect(named(NEW)).toBe(false);
+    expect(named({ ...NEW, source: "path", path: "  " })).toBe(false);
+    expect(named(DRAFT)).toBe(true);
+  });
+});
+
+describe("code", () => {
+  const request = requestOf({ ...NEW, source: "path", path: "/models/it's here", uid: "ce", pins: ["10.0.0.2:24002@3", null] });
+
+  it("quotes for a shell", () => {
+    expect(quoted("10.0.0.2:24002@3")).toBe("10.0.0.2:24002@3");
+    expect(quoted("it's")).toBe(`'it'\\''s'`);
+    expect(quoted("")).toBe("''");
+  });
+
+  it("is the same launch in each form", () => {
+    expect(asCli(request, "http://h:1")).toBe(`xinfer launch -e http://h:1 -mp '/models/it'\\''s here' -t rerank -u ce --pin 10.0.0.2:24002@3 --pin auto`);
+    expect(asCurl(request, "http://h:1")).toContain(`-d '{"model_path":"/models/it'\\''s here"`);
+    expect(asPython(request, "http://h:1")).toContain(`        slots=["10.0.0.2:24002@3", "auto"],`);
+    expect(literal([true, null, "a\n"])).toBe('[True, None, "a\\n"]');
+  });
+});
+
+const PLAN = {
+  fits: true, memory_per_device_bytes: 2 ** 30, reason: "", hint: "",
+  replicas: [
+    { ordinal: 0, slot: "[::1]:1@0,1", reserved_bytes: 2 ** 30, free_after_bytes: 2 ** 31, why: "pinned" },
+    { ordinal: 1, slot: "b:2@0", reserved_bytes: 2 ** 30, free_after_bytes: 0, why: "most room" },
+  ],
+  refused: [{ slot: "c:3@0", reason: "full", hint: "stop something" }],
+} as unknown as Plan;
+
+describe("ghosts", () => {
+  it("stand on every device of their slot", () => {
+    expect(devicesOf("[::1]:1@0,1")).toEqual(["[::1]:1@0", "[::1]:1@1"]);
+    const ghosts = ghostsOf(PLAN, ["[::1]:1@0,1", null]);
+    expect([...ghosts.keys()]).toEqual(["[::1]:1@0", "[::1]:1@1", "b:2@0"]);
+    expect(ghosts.get("b:2@0")).toEqual([{ ordinal: 1, bytes: 2 ** 30, pinned: false }]);
+  });
+
+  it("of a plan that does not fit show the pins alone", () => {
+    expect([...ghostsOf({ ...PLAN, fits: false }, ["b:2@0", null]).keys()]).toEqual(["b:2@0"]);
+    expect(ghostsOf(undefined, [null]).size).toBe(0);
+  });
+
+  it("say why each slot was chosen or refused", () => {
+    const verdicts = verdictsOf(PLAN);
+    expect(verdicts.get("c:3@0")).toEqual({ fits: false, reason: "full; stop something" });
+    expect(verdicts.get("b:2@0")?.fits).toBe(true);
+    expect(verdictsOf({ ...PLAN, fits: false }).has("b:2@0")).toBe(false);
+  });
+});
