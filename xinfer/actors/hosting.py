@@ -31,6 +31,8 @@ from xinfer.settings import WorkerSettings
 log = structlog.get_logger(__name__)
 
 PROGRESS_EVERY = 0.25
+KILLED_BUILD_GONE = 5.0
+"""Seconds within which the processes of a killed build are gone; longer, and it is somebody else who builds the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Hosted:
             serving = error is None and self.replica.phase is Phase.READY
             code = await self.child.stop(self.host.settings.timings.stop if serving else 0.0)
         if self.replica.phase is Phase.INSTALLING:
-            await asyncio.to_thread(environments.sweep, self.host.settings.home.environments)
+            await asyncio.to_thread(environments.sweep, self.host.settings.home.environments, KILLED_BUILD_GONE)
         self.host.ended(self.replica)
         self._report_end(code, error)
 

@@ -40,39 +40,42 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         if found:
             place.touch()
     if not found:
-        with place.locked(alone=True):
+        with place.locked(alone=True) as lock:
             if not place.built:  # another may have built it while this one waited
-                build(place, payload["requirements"], payload["packages"], base)
+                build(place, payload["requirements"], payload["packages"], base, lock)
             place.touch()
         prune(root, time.time())
     announce({"key": place.key})
     return 0
 
 
-def build(place: Place, requirements: Sequence[str], packages: Sequence[str], base: Base) -> None:
-    """Make the environment from nothing, whole or not at all; to be called with its lock held alone."""
+def build(place: Place, requirements: Sequence[str], packages: Sequence[str], base: Base, lock: int) -> None:
+    """Make the environment from nothing, whole or not at all; ``lock`` holds it alone."""
     place.remove()
     try:
-        _build(place, requirements, packages, base)
+        _build(place, requirements, packages, base, lock)
     except BaseException:
         place.remove()
         raise
 
 
-def _build(place: Place, requirements: Sequence[str], packages: Sequence[str], base: Base) -> None:
+def _build(place: Place, requirements: Sequence[str], packages: Sequence[str], base: Base, lock: int) -> None:
     sys.stderr.write(f"packages: building {place.folder} with {', '.join(requirements)}\n")
     venv.EnvBuilder(symlinks=True, with_pip=find_spec("pip") is None).create(place.folder)
     # A venv of a venv sees the interpreter's packages, not the outer venv's. Its own folder is on the path already, so the
     # base's come after it, and addsitedir reads their .pth files too, as editable installs need.
     lines = [f"import site; site.addsitedir({path!r})" for path in base.paths]
     (place.packages / _BASE_FILE).write_text("\n".join(lines) + "\n")
-    install(place, requirements)
+    install(place, requirements, lock)
     probe(place, packages)
     place.finish({"requirements": list(requirements), "python": base.python, "versions": dict(base.versions), "built_at": time.time()})
 
 
-def install(place: Place, requirements: Sequence[str]) -> None:
+def install(place: Place, requirements: Sequence[str], lock: int) -> None:
     """Run pip, its output into this process's log.
+
+    Args:
+        lock: held by pip too: killed with this process, it ends a moment later, and writes until then.
 
     Raises:
         LaunchFailed: with pip's own reason.
@@ -93,6 +96,7 @@ def install(place: Place, requirements: Sequence[str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        pass_fds=(lock,),
         preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
     ) as pip:
         assert pip.stdout is not None  # noqa: S101
@@ -138,7 +142,7 @@ def prune(root: Path, now: float) -> list[str]:
     for key in unused(last_used, now):
         place = Place(root, key)
         try:
-            with place.locked(alone=True, wait=False):
+            with place.locked(alone=True, patience=0.0):
                 place.remove()
         except BlockingIOError:
             continue

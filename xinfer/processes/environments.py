@@ -15,6 +15,7 @@ import os
 import shutil
 import site
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ BUILDER = "xinfer.processes.building:main"
 SECRETS = ("XOSCAR_AUTH_KEY", "XINFER_CLUSTER_TOKEN", "XINFER_API_KEY")
 """Never shown to the code of a package that is being installed or probed."""
 _RECORD = "environment.json"
+_FLOCK_POLL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,16 @@ def key_of(requirements: Sequence[str], base: Base) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 
-def sweep(root: Path) -> None:
-    """Remove what is left of builds that were killed."""
+def sweep(root: Path, patience: float = 0.0) -> None:
+    """Remove what is left of builds that were killed.
+
+    Args:
+        patience: seconds to wait for the lock of each, which the last process of a killed build lets go of when it has ended.
+    """
     for folder in root.iterdir() if root.is_dir() else ():
         place = Place(root, folder.name)
         if folder.is_dir() and not place.built:
-            with contextlib.suppress(BlockingIOError), place.locked(alone=True, wait=False):
+            with contextlib.suppress(BlockingIOError), place.locked(alone=True, patience=patience):
                 if not place.built:
                     place.remove()
 
@@ -135,16 +141,22 @@ class Place:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
-    def locked(self, *, alone: bool, wait: bool = True) -> Iterator[None]:
-        """Hold its lock, waiting for it unless told otherwise.
+    def locked(self, *, alone: bool, patience: float | None = None) -> Iterator[int]:
+        """Hold its lock; yields the descriptor that holds it, so that a child can hold it too.
+
+        Args:
+            patience: seconds to wait for it; None = for ever.
 
         Raises:
-            BlockingIOError: somebody else holds it, and ``wait`` is False.
+            BlockingIOError: somebody else holds it after that time.
         """
-        lock = self._open_lock()
+        lock, how = self._open_lock(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         try:
-            fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
-            yield
+            if patience is None:
+                fcntl.flock(lock, how)
+            else:
+                _flock_within(lock, how, patience)
+            yield lock
         finally:
             os.close(lock)
 
@@ -182,6 +194,18 @@ def build_spec(
     payload = {"root": str(root), "requirements": list(requirements), "packages": list(packages)}
     env = {**dict.fromkeys(SECRETS), "XINFER_PROCESS": BUILDER}
     return ProcessSpec(BUILDER, payload, name, env, cores, stderr)
+
+
+def _flock_within(lock: int, how: int, patience: float) -> None:
+    # flock() knows no time-out.
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_FLOCK_POLL)
 
 
 def _version(name: str) -> str:

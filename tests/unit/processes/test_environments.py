@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,3 +231,20 @@ def test_an_environment_that_was_not_finished_is_swept_away_unless_it_is_being_b
     with made["building"].locked(alone=True):
         sweep(tmp_path)
     assert {folder.name for folder in tmp_path.iterdir() if folder.is_dir()} == {"whole", "building"}
+
+
+def test_a_sweep_waits_for_what_is_left_of_a_killed_build_to_end(tmp_path: Path) -> None:
+    place = Place(tmp_path, "killed")
+    place.folder.mkdir()
+    with place.locked(alone=True) as lock:
+        # Stands for pip, which holds the lock too and ends a moment after its parent.
+        held = subprocess.Popen(["sh", "-c", f"read gone; touch {place.folder}/late"], pass_fds=(lock,), stdin=subprocess.PIPE)
+    with held:
+        sweep(tmp_path, 0.1)
+        assert place.folder.is_dir(), "it still writes"
+        with ThreadPoolExecutor(1) as pool:
+            swept = pool.submit(sweep, tmp_path, 60.0)
+            assert held.stdin is not None
+            held.stdin.close()
+            swept.result(timeout=60)
+    assert not place.folder.exists()
