@@ -106,6 +106,31 @@ EVENTS = (
     Column("event", lambda r: r["text"], text="fold"),
 )
 
+
+def _what(row: Row) -> Any:
+    asked = row["request"]
+    return asked.get("model_name") or asked.get("model_path")
+
+
+def _places(row: Row) -> Any:
+    """What the launch said of its replicas' devices; empty = where there was room."""
+    asked = row["request"]
+    indices = asked.get("gpu_idx")
+    listed = indices if isinstance(indices, list) else [] if indices is None else [indices]
+    return asked.get("slots") or [f"{asked.get('worker_ip') or ''}@{index}" for index in listed] or asked.get("worker_ip")
+
+
+LAUNCHES = (
+    Column("at", lambda r: f"{r['at']:.3f}", lambda v: moment(float(v))),
+    Column("model", lambda r: r["model_uid"]),
+    Column("what", _what, drop=1, text="fold"),
+    Column("type", lambda r: r["request"].get("model_type"), drop=3),
+    Column("engine", lambda r: r["request"].get("model_engine"), drop=4),
+    Column("replicas", lambda r: r["request"].get("replica"), right=True),
+    Column("places", _places, drop=2, text="fold"),
+    Column("id", lambda r: r["id"], right=True, drop=5),
+)
+
 WAITING = (
     Column("replica", lambda r: r["replica_model_uid"]),
     Column("model", lambda r: r.get("model_uid"), drop=1),

@@ -140,6 +140,10 @@ class Server:
         """``EventEntry`` each."""
         return rows(self._client.history(limit, **about))
 
+    def launches(self, limit: int) -> list[Row]:
+        """``LaunchEntry`` each."""
+        return rows(self._client.launches(limit))
+
     def readings(self) -> list[Row]:
         """``FeedReading`` each."""
         return rows(self._client.readings())

@@ -15,6 +15,7 @@ COMMANDS = {
     "list": Command("Models", "xinfer.cli.models:list_models", "List running models."),
     "ps": Command("Models", "xinfer.cli.models:ps", "List replicas: slot, device, phase, queue."),
     "show": Command("Models", "xinfer.cli.models:show", "Show one model and its replicas."),
+    "launches": Command("Models", "xinfer.cli.launches:launches", "Show what was launched lately."),
     "logs": Command("Models", "xinfer.cli.logs:logs", "Show what a model's replicas wrote last."),
     "scale": Command("Models", "xinfer.cli.changes:scale", "Change how many replicas a model has."),
     "move": Command("Models", "xinfer.cli.changes:move", "Move a replica to another slot while it serves."),
