@@ -91,7 +91,8 @@ class Orders:
         deployment = await self._compile(request, confined)
         self.apply(LaunchRequested(deployment))
         with contextlib.suppress(StoreError):  # it is launched; that it cannot be listed is no reason to say otherwise
-            self._store.history.add(time.time(), deployment.uid, request.model_dump_json(exclude_unset=True))
+            again = request.model_copy(update={"model_type": deployment.spec.type.value})  # as it was found, where it was not said
+            self._store.history.add(time.time(), deployment.uid, again.model_dump_json(exclude_unset=True))
         log.info("launched", model=deployment.uid, replicas=len(deployment.demands), engine=deployment.spec.engine)
         return deployment.uid
 

@@ -24,7 +24,7 @@ export const en = {
   "launch.auto": "automatic", "launch.pinned": "pinned", "launch.unpin": "Unpin replica {n}", "launch.unpin.all": "Place all automatically", "launch.slot": "Slot", "launch.why": "Why there", "launch.pin": "Pin replica {n} to {slot}",
   "launch.go": "Launch", "launch.going": "Launching…", "launch.planning": "Looking where it fits…", "launch.fits": "Fits. {memory} on each device.", "launch.fitsnot": "It does not fit.", "launch.help": "What would help: {hint}",
   "launch.refused": "Why not on the others", "launch.ghost": "replica {n} would be here", "launch.choose": "Choose a model first.", "launch.code": "The same launch as", "launch.after": "{free} free afterwards",
-  "launch.drag": "Replica {n}: drag to a tile", "launch.history.none": "Nothing has been launched here yet.",
+  "launch.rest": "Also, from the launch that is used again", "launch.rest.remove": "Take out {field}", "launch.drag": "Replica {n}: drag to a tile", "launch.history.none": "Nothing has been launched here yet.",
   "progress.title": "Launch of {model}", "progress.elapsed": "{time} in this stage", "progress.cancel": "Cancel the launch", "progress.cancelled": "The launch was cancelled.", "progress.open": "Open the model", "progress.try": "Try it",
   "progress.gone": "There is no model {model} any more.", "progress.retry": "Launch again", "progress.logs": "What replica {n} writes", "progress.done": "Ready.", "progress.failed": "Failed.", "progress.stages": "Stages",
   "model.title": "Model {model}", "model.gone": "There is no model {model}.", "model.stop": "Stop the model", "model.stop.sure": "Stop {model}? What it has accepted is answered first.", "model.add": "Add a replica", "model.facts": "{type}, {engine}, {dtype}",

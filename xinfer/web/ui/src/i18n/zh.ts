@@ -21,7 +21,7 @@ export const zh: Record<Key, string> = {
   "launch.title": "启动模型", "launch.what": "模型", "launch.how": "方式", "launch.where": "位置", "launch.source": "来源", "launch.registered": "按名称", "launch.path": "工作节点上的文件夹",
   "launch.recent": "最近的启动", "launch.search": "查找模型", "launch.folder": "文件夹路径", "launch.type": "类型", "launch.type.rerank": "重排序", "launch.type.embedding": "向量",
   "launch.uid": "名称（uid）", "launch.uid.help": "留空则用模型自己的名称", "launch.engine": "引擎", "launch.engine.auto": "自动选择", "launch.dtype": "数值格式", "launch.replicas": "副本数",
-  "launch.memory": "每个副本的内存", "launch.memory.help": "留空则估算；例如 2GiB 表示上限。", "launch.duplicate": "再次使用",
+  "launch.rest": "另外，来自被再次使用的启动", "launch.rest.remove": "去掉 {field}", "launch.memory": "每个副本的内存", "launch.memory.help": "留空则估算；例如 2GiB 表示上限。", "launch.duplicate": "再次使用",
   "launch.hint": "点击设备（或在其上按回车）把下一个副本固定在那里；也可以把副本标签拖到设备上。未固定的副本自动放置。",
   "launch.auto": "自动", "launch.pinned": "已固定", "launch.unpin": "取消固定副本 {n}", "launch.unpin.all": "全部自动放置", "launch.slot": "槽位", "launch.why": "原因", "launch.pin": "把副本 {n} 固定到 {slot}",
   "launch.go": "启动", "launch.going": "正在启动…", "launch.planning": "正在查找合适的位置…", "launch.fits": "放得下。每个设备 {memory}。", "launch.fitsnot": "放不下。", "launch.help": "可行的办法：{hint}",

@@ -7,25 +7,55 @@ export function quoted(text: string): string {
   return SAFE.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-const FLAGS: readonly (readonly [keyof LaunchRequest, string])[] = [
-  ["model_name", "-n"],
-  ["model_path", "-mp"],
-  ["model_type", "-t"],
-  ["model_uid", "-u"],
-  ["model_engine", "--model-engine"],
-  ["dtype", "--dtype"],
-  ["memory", "--memory"],
-  ["replica", "--replica"],
-];
+const FLAGS: Partial<Record<keyof LaunchRequest, string>> = {
+  model_name: "-n",
+  model_path: "-mp",
+  model_type: "-t",
+  model_uid: "-u",
+  model_engine: "--model-engine",
+  model_format: "--model-format",
+  quantization: "--quantization",
+  dtype: "--dtype",
+  memory: "--memory",
+  replica: "--replica",
+  min_replica: "--min-replica",
+  max_replica: "--max-replica",
+  idle_seconds: "--idle",
+  n_gpu: "--n-gpu",
+  gpu_idx: "--gpu-idx",
+  worker_ip: "--worker-ip",
+  download_hub: "--download-hub",
+  trust_remote_code: "--trust-remote-code",
+  packages: "--packages",
+  options: "--option",
+  slots: "--pin",
+};
 
+/** Fields that have no flag go into a file; JSON is YAML. */
 export function asCli(request: LaunchRequest, origin: string): string {
   const words = ["xinfer", "launch", "-e", quoted(origin)];
-  for (const [field, flag] of FLAGS) {
-    const value = request[field];
-    if (typeof value === "string" || typeof value === "number") words.push(flag, quoted(String(value)));
-  }
-  for (const slot of request.slots ?? []) words.push("--pin", quoted(slot));
-  return words.join(" ");
+  const known = Object.keys(FLAGS) as (keyof LaunchRequest)[];
+  for (const field of known) words.push(...flagged(field, FLAGS[field] ?? "", request[field]));
+  const others = Object.entries(request).filter(([field]) => !(field in FLAGS));
+  if (!others.length) return words.join(" ");
+  return `echo ${quoted(JSON.stringify(Object.fromEntries(others)))} > launch.yaml\n${words.join(" ")} --file launch.yaml`;
+}
+
+function flagged(field: keyof LaunchRequest, flag: string, value: unknown): string[] {
+  if (value === null || value === undefined || value === false) return [];
+  if (value === true) return [flag];
+  if (field === "gpu_idx") return [flag, quoted([value].flat().map(String).join(","))];
+  if (Array.isArray(value)) return value.flatMap((one) => [flag, worded(one)]);
+  if (typeof value === "object") return Object.entries(value).flatMap(([key, one]) => [flag, quoted(`${key}=${plain(one)}`)]);
+  return [flag, worded(value)];
+}
+
+function worded(value: unknown): string {
+  return quoted(plain(value));
+}
+
+function plain(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 export function asCurl(request: LaunchRequest, origin: string): string {
@@ -43,5 +73,6 @@ export function literal(value: unknown): string {
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${literal(one)}`).join(", ")}}`;
   return JSON.stringify(value);
 }

@@ -14,9 +14,13 @@ export interface Draft {
   memory: string;
   /** One entry for each replica: its slot, ``ADDR@0``; null = automatic. */
   pins: readonly (string | null)[];
+  /** What a launch of before said beyond what the form has a field for; kept until it is taken out. */
+  rest: LaunchRequest;
 }
 
-export const NEW: Draft = { source: "registered", name: "", path: "", type: "rerank", uid: "", engine: "", dtype: "auto", memory: "", pins: [null] };
+const FIELDS = ["model_name", "model_path", "model_type", "model_uid", "model_engine", "dtype", "memory", "replica", "slots"] as const satisfies readonly (keyof LaunchRequest)[];
+
+export const NEW: Draft = { source: "registered", name: "", path: "", type: "rerank", uid: "", engine: "", dtype: "auto", memory: "", pins: [null], rest: {} };
 
 export const MOST = 1000;
 const AUTO = "auto";
@@ -51,9 +55,13 @@ export function unpinAll(draft: Draft): Draft {
   return { ...draft, pins: draft.pins.map(() => null) };
 }
 
+export function withoutRest(draft: Draft, field: keyof LaunchRequest): Draft {
+  return { ...draft, rest: omitted(draft.rest, [field]) };
+}
+
 /** The body of POST /v1/plan and POST /v1/models: what the preview showed is what is sent. */
 export function requestOf(draft: Draft): LaunchRequest {
-  const body: LaunchRequest = draft.source === "registered" ? { model_name: draft.name } : { model_path: draft.path.trim() };
+  const body: LaunchRequest = { ...draft.rest, ...(draft.source === "registered" ? { model_name: draft.name } : { model_path: draft.path.trim() }) };
   body.model_type = draft.type;
   if (draft.uid.trim()) body.model_uid = draft.uid.trim();
   if (draft.engine) body.model_engine = draft.engine;
@@ -78,5 +86,11 @@ export function draftOf(request: LaunchRequest): Draft {
     dtype: request.dtype ?? "auto",
     memory: request.memory == null ? "" : String(request.memory),
     pins: slots ?? Array.from({ length: Math.max(1, request.replica ?? 1) }, () => null),
+    rest: omitted(request, FIELDS),
   };
+}
+
+function omitted(request: LaunchRequest, fields: readonly (keyof LaunchRequest)[]): LaunchRequest {
+  const kept = Object.entries(request).filter(([name, value]) => !fields.includes(name as keyof LaunchRequest) && value !== null);
+  return Object.fromEntries(kept);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { asCli, asCurl, asPython, literal, quoted } from "./code";
-import { draftOf, named, NEW, pin, pinNext, requestOf, unpinAll, withReplicas } from "./draft";
+import { draftOf, named, NEW, pin, pinNext, requestOf, unpinAll, withoutRest, withReplicas } from "./draft";
 import { devicesOf, ghostsOf, type Plan, verdictsOf } from "./ghosts";
 
 const DRAFT = { ...NEW, name: "bge-reranker-base" };
@@ -34,10 +34,26 @@ describe("draft", () => {
       expect(draftOf(requestOf(draft))).toEqual(draft);
   });
 
+  it("keeps what the form has no field for, until it is taken out", () => {
+    const request = { model_name: "m", model_type: "rerank", gpu_idx: [0, 2], worker_ip: "h", replica: 2, min_replica: null } as const;
+    const again = draftOf(request as never);
+    expect(again.rest).toEqual({ gpu_idx: [0, 2], worker_ip: "h" });
+    expect(requestOf(again)).toEqual({ model_name: "m", model_type: "rerank", gpu_idx: [0, 2], worker_ip: "h", replica: 2 });
+    expect(requestOf(withoutRest(again, "gpu_idx"))).toEqual({ model_name: "m", model_type: "rerank", worker_ip: "h", replica: 2 });
+  });
+
   it("is nothing to plan without a model", () => {
     expect(named(NEW)).toBe(false);
     expect(named({ ...NEW, source: "path", path: "  " })).toBe(false);
     expect(named(DRAFT)).toBe(true);
+  });
+});
+
+describe("a command line", () => {
+  it("has a flag for each field, and a file for those without one", () => {
+    const request = { model_name: "m", gpu_idx: [0, 2], worker_ip: "h", n_gpu: 1, min_replica: 0, packages: ["a>=1", "b"], trust_remote_code: true, options: { pooling: "mean", fast: true } } as never;
+    expect(asCli(request, "http://h:1")).toBe(`xinfer launch -e http://h:1 -n m --min-replica 0 --n-gpu 1 --gpu-idx 0,2 --worker-ip h --trust-remote-code --packages 'a>=1' --packages b --option pooling=mean --option fast=true`);
+    expect(asCli({ model_name: "m", n_worker: 1 }, "http://h:1")).toBe(`echo '{"n_worker":1}' > launch.yaml\nxinfer launch -e http://h:1 -n m --file launch.yaml`);
   });
 });
 
@@ -54,6 +70,7 @@ describe("code", () => {
     expect(asCli(request, "http://h:1")).toBe(`xinfer launch -e http://h:1 -mp '/models/it'\\''s here' -t rerank -u ce --pin 10.0.0.2:24002@3 --pin auto`);
     expect(asCurl(request, "http://h:1")).toContain(`-d '{"model_path":"/models/it'\\''s here"`);
     expect(asPython(request, "http://h:1")).toContain(`        slots=["10.0.0.2:24002@3", "auto"],`);
+    expect(asPython({ options: { a: true } }, "http://h:1")).toContain(`options={"a": True},`);
     expect(literal([true, null, "a\n"])).toBe('[True, None, "a\\n"]');
   });
 });
