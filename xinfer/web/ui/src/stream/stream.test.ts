@@ -82,6 +82,15 @@ describe("ClusterStore", () => {
     expect(asked).toBe(1);
   });
 
+  it("lists no change twice, and none of an earlier life", () => {
+    const store = new ClusterStore(() => new Promise<Response>(() => undefined));
+    store.take([snapshot(1, 7, "a"), change(1, 7, "a"), change(1, 8, "b")]);
+    store.take([change(1, 8, "b"), change(1, 9, "c")]);
+    expect(store.get().changes.map((it) => it.number)).toEqual([8, 9]);
+    store.take([change(1, 10, "d"), snapshot(2, 0, "a"), change(2, 1, "e")]);
+    expect(store.get().changes.map((it) => it.number)).toEqual([1]);
+  });
+
   it("tells a reading to those of its worker alone, and keeps two minutes", () => {
     const store = new ClusterStore(() => new Promise<Response>(() => undefined));
     const [a, b, all] = [vi.fn(), vi.fn(), vi.fn()];
