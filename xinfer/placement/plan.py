@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from xinfer.catalog.spec import ModelSpec
 from xinfer.cluster.deployment import Demand, Deployment
 from xinfer.cluster.device import Device
 from xinfer.cluster.ids import WorkerId
@@ -153,9 +155,9 @@ class _Planner:
         key = _key(demand)
         if key in self._rankings:
             return
-        self._rankings[key] = Ranking(
-            self._scorer, key[0], lambda worker: demand.worker_id in (None, worker.id) and self._blocked(worker) is None
-        )
+        # Nothing that holds this planner: a cycle would keep its copies of large tables until the collector comes by.
+        may_take = partial(_may_take, demand.worker_id, self._deployment.spec, self._draining)
+        self._rankings[key] = Ranking(self._scorer, key[0], may_take)
         for refusal in self._refuse(demand) if self._with_refusals else ():
             self._refusals.setdefault(refusal.slot, refusal)
 
@@ -247,6 +249,10 @@ def _fitting(rooms: Sequence[int], need: int) -> int:
 
 def _ordinal(failure: tuple[int, Demand, Refusal | None]) -> int:
     return failure[0]
+
+
+def _may_take(asked: str | None, spec: ModelSpec, draining: frozenset[WorkerId], worker: Worker) -> bool:
+    return asked in (None, worker.id) and worker_blocked(worker, spec, worker.id in draining) is None
 
 
 def _key(demand: Demand) -> tuple[Shape, WorkerId | None]:
