@@ -2,5 +2,6 @@
 
 from xinfer.client.clients import AsyncClient, Client
 from xinfer.client.retry import Retry
+from xinfer.client.stream import ClusterEvent
 
-__all__ = ["AsyncClient", "Client", "Retry"]
+__all__ = ["AsyncClient", "Client", "ClusterEvent", "Retry"]

@@ -8,17 +8,18 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from xinfer.client import calls, watching
+from xinfer.client import calls, stream, watching
 from xinfer.client.calls import Call
 from xinfer.client.failures import from_reply, from_transport
 from xinfer.client.retry import Retry
+from xinfer.client.stream import ClusterEvent
 from xinfer.errors import ConfigError, DeadlineExceeded, XinferError
 
 P = ParamSpec("P")
@@ -181,6 +182,17 @@ class Client:
             if time.monotonic() >= end:
                 raise _not_ready(model_uid, timeout)
 
+    def events(self, last_event_id: str = "") -> Generator[ClusterEvent, None, None]:
+        """What happens in the cluster, as it happens: a snapshot, then changes and readings, for ever.
+
+        A link that breaks is made anew and goes on behind the last event, as long as ``retry`` allows; where that place is no
+        longer known, a snapshot comes again and what was known before is void.
+
+        Args:
+            last_event_id: ``id`` of an event seen before, to begin behind it.
+        """
+        return stream.follow(self._http, self._settings.retry, self.base_url, last_event_id)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -283,6 +295,10 @@ class AsyncClient:
         while not await self.send(calls.ready(model_uid, _part(end, time.monotonic()))):
             if time.monotonic() >= end:
                 raise _not_ready(model_uid, timeout)
+
+    def events(self, last_event_id: str = "") -> AsyncGenerator[ClusterEvent, None]:
+        """What happens in the cluster, as it happens; see ``Client.events``."""
+        return stream.follow_async(self._http, self._settings.retry, self.base_url, last_event_id)
 
     async def close(self) -> None:
         """Close the connections."""
