@@ -102,7 +102,7 @@ class Invariants:
         if shown != self._shown:
             self._fail("the routes that were followed are not those of the rows")
         carried, anew = snapshot.floor, Floor.of(snapshot.workers, ReplicaTable.of(snapshot.replicas))
-        if carried is not None and (carried.standings, carried.order) != (anew.standings, anew.order):
+        if carried is not None and (carried.standings, list(carried.order)) != (anew.standings, list(anew.order)):
             self._fail("the room that was carried on is not that of the rows")
         if dict(shown_of(snapshot)) != shown or list(shown_of(snapshot)) != list(snapshot.deployments):
             self._fail("the routes that were carried on are not those of the rows")

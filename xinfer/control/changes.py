@@ -187,7 +187,8 @@ def finish_moves(draft: Draft) -> None:
 
 def _say_failed(draft: Draft, uid: ModelUid, ordinal: int, successor: Replica | None) -> None:
     stays = draft.replica(replica_id(uid, ordinal))
-    if stays is not None and successor is not None:
+    # One that is down has an error and a next try of its own, and a new start is told to its worker as it stands.
+    if stays is not None and stays.phase is Phase.READY and successor is not None:
         draft.put(replace(stays, error=f"It was not moved: {successor.error}", retry_at=draft.now + MOVE_AGAIN))
 
 

@@ -136,6 +136,17 @@ def test_a_successor_that_fails_is_removed_and_the_old_one_says_why() -> None:
     assert served(cluster) == ["m-0"]
 
 
+def test_a_failed_move_keeps_no_replica_that_is_down_from_its_next_try() -> None:
+    cluster = Cluster(worker("a"), worker("b")).launched()
+    move(cluster, pin=slot("b", 0))
+    for _ in range(2):
+        cluster.crash("m-0", error="a bad day")
+    down = cluster.replica("m-0")
+    cluster.crash("m-1", fatal=True, error="The files are bad.")
+    assert down.phase is Phase.BACKOFF
+    assert cluster.replica("m-0") == down
+
+
 def test_a_successor_that_crashes_once_is_tried_again() -> None:
     cluster = Cluster(worker("a"), worker("b")).launched()
     move(cluster, pin=slot("b", 0))
