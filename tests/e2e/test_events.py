@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from tests.support.cluster import Cluster, until
+from xinfer.client import Client, Retry
+from xinfer.schemas.feed import FeedChange, FeedSnapshot
 
 SOON = 3.0
 """Seconds in which a fault must be on the page."""
@@ -113,3 +115,23 @@ def test_the_supervisors_death_is_said_and_the_next_life_begins_anew(cluster: Cl
     _, name, whole = watched.until(lambda kind, data: kind == "snapshot" and data["epoch"] > int(last.partition("-")[0]), "its next life")
     assert name.partition("-")[0] == str(whole["epoch"])
     until(lambda: [r["phase"] for r in cluster.replicas("ce")] == ["ready"], "the replica adopted")
+
+
+def test_the_clients_stream_outlives_its_api_process(cluster: Cluster, reranker_onnx: Path) -> None:
+    cluster.serve("--simulate-gpus", "2x24GiB")
+    with Client(cluster.url, retry=Retry(attempts=100, base=0.1, most=0.5)) as client:
+        stream = client.events()
+        first = next(stream)
+        assert isinstance(first.data, FeedSnapshot)
+        uid = client.launch(model_path=str(reranker_onnx), model_type="rerank", model_uid="ce")
+        os.kill(cluster.commands[0].child("api-0").pid, signal.SIGKILL)
+        client.healthz()  # tried until there is a new one
+        client.stop(uid)
+        numbers = []
+        for event in stream:
+            assert not isinstance(event.data, FeedSnapshot), "its place was lost"
+            if isinstance(event.data, FeedChange):
+                numbers.append(event.data.number)
+                if (event.data.kind, event.data.key, event.data.model) == ("model", "ce", None):
+                    break
+    assert numbers == list(range(first.data.number + 1, numbers[-1] + 1))

@@ -21,7 +21,8 @@ from xinfer.schemas.feed import FeedChange, FeedReading, FeedSnapshot
 PATH = "/v1/cluster/events"
 SILENCE = 40.0
 """The server says something at least every 15 s; after so many seconds without a word the link is dead."""
-_READ: Mapping[str, type[FeedSnapshot] | type[FeedChange] | type[FeedReading]] = {"snapshot": FeedSnapshot, "change": FeedChange, "reading": FeedReading}
+Data = FeedSnapshot | FeedChange | FeedReading
+_READ: Mapping[str, type[Data]] = {"snapshot": FeedSnapshot, "change": FeedChange, "reading": FeedReading}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ClusterEvent:
 
     kind: str
     id: str
-    data: FeedSnapshot | FeedChange | FeedReading | None
+    data: Data | None
 
 
 @dataclass(slots=True)
