@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import cache
 from pathlib import Path
 
 from xinfer.errors import ConfigError
@@ -54,6 +55,12 @@ def _no_pass_phrase() -> str:
     raise ConfigError(f"{KEYFILE} must hold a key without a pass phrase: nobody is there to type it.", param=KEYFILE)
 
 
+@cache
+def _system() -> ssl.SSLContext:
+    """Made once: reading all authorities takes 20 to 50 ms of CPU, and a thousand workers of one process look for their supervisor."""
+    return ssl.create_default_context()
+
+
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
     """Servers whose certificate that authority signed; None = those that the system trusts.
 
@@ -61,7 +68,7 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
         ConfigError: a file that cannot be read or holds no certificate.
     """
     if ca_file is None:
-        return ssl.create_default_context()
+        return _system()
     _readable(CA_FILE, ca_file)
     try:
         return ssl.create_default_context(cafile=str(ca_file))
