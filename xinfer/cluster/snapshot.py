@@ -28,6 +28,7 @@ class Snapshot:
         keys: API keys, revoked ones too.
         next_epoch: the next replica or registration epoch to give out.
         ticked_at: clock of the last tick; a long gap means that the supervisor slept, not that the workers died.
+        judged_at: clock of the last tick that judged all workers and replicas.
         behind: the last step left work that is due to the next tick, so that no step takes long.
         floor: worked out of workers and replicas and carried on from step to step; read it with ``floor_of``.
         shown: what routes say, likewise; read it with ``routes_of.shown_of``.
@@ -45,6 +46,7 @@ class Snapshot:
     settle_until: float = 0.0
     next_epoch: int = 1
     ticked_at: float = 0.0
+    judged_at: float = 0.0
     behind: bool = False
     floor: Floor | None = field(default=None, compare=False, repr=False)
     shown: Shown | None = field(default=None, compare=False, repr=False)

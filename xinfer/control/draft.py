@@ -44,6 +44,7 @@ class Draft:
         self.keys = before.keys
         self.settle_until = before.settle_until
         self.ticked_at = before.ticked_at
+        self.judged_at = before.judged_at
         self.behind = before.behind
         self._table = ReplicaTable.of(before.replicas)
         self._rows: dict[ReplicaId, Replica | None] = {}
@@ -182,7 +183,7 @@ class Draft:
             changes["workers"] = self._workers
         if self._deployments is not None:
             changes["deployments"] = self._deployments
-        for name in ("next_epoch", "expected", "draining", "keys", "settle_until", "ticked_at", "behind"):
+        for name in ("next_epoch", "expected", "draining", "keys", "settle_until", "ticked_at", "judged_at", "behind"):
             if getattr(self, name) != getattr(before, name):
                 changes[name] = getattr(self, name)
         if "replicas" in changes or "workers" in changes:

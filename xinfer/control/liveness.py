@@ -18,6 +18,8 @@ from xinfer.control.workers import settled, write_off
 
 FORGET_LOST = 3600.0
 """A worker lost for so long is no longer listed, nor waited for after a restart."""
+JUDGE_EVERY = 0.5
+"""Seconds; a look at every worker and at every replica that starts or stops costs more than what the rest of a tick is there for."""
 LOSSES_PER_STEP = 4
 """Workers that are given up, with all their replicas, in one step; the next tick goes on."""
 
@@ -25,10 +27,21 @@ LOSSES_PER_STEP = 4
 def tick(draft: Draft, event: Tick) -> None:
     """Judge workers, end settling, give up what takes too long, start what is due.
 
-    It does so much and no more; ``Snapshot.behind`` says that another tick has something to do at once.
+    It does so much and no more; ``Snapshot.behind`` says that another tick has something to do at once. Of such ticks, which
+    follow at once, one in ``JUDGE_EVERY`` judges.
     """
     slept = draft.ticked_at > 0 and draft.now - draft.ticked_at > draft.timings.suspect
+    goes_on = draft.behind and draft.now - draft.judged_at < JUDGE_EVERY
     draft.ticked_at, draft.behind = draft.now, False
+    if not goes_on:
+        _judge_all(draft, slept)
+    if draft.behind:
+        return  # nothing goes to a worker that is about to be given up
+    start_due(draft)
+    move_away(draft)
+
+
+def _judge_all(draft: Draft, slept: bool) -> None:
     losses = LOSSES_PER_STEP
     for worker in list(draft.workers.values()):
         if slept and worker.state is not WorkerState.LOST:
@@ -39,15 +52,13 @@ def tick(draft: Draft, event: Tick) -> None:
         else:
             draft.behind = True
             break
+    else:
+        draft.judged_at = draft.now
     if draft.expected and not draft.settling:
         settled(draft)
     for replica in list(draft.underway()):
         _hurry(draft, replica)
     close_late(draft)
-    if draft.behind:
-        return  # nothing goes to a worker that is about to be given up
-    start_due(draft)
-    move_away(draft)
 
 
 def _judge(draft: Draft, worker: Worker) -> bool:

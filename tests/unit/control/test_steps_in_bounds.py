@@ -12,7 +12,7 @@ from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.replica import Phase
 from xinfer.cluster.worker import WorkerState
 from xinfer.control.events import WorkerJoined
-from xinfer.control.liveness import LOSSES_PER_STEP
+from xinfer.control.liveness import JUDGE_EVERY, LOSSES_PER_STEP
 from xinfer.control.reconcile import STARTS_PER_STEP
 
 LETTERS = "abcdefghij"
@@ -62,6 +62,21 @@ def test_many_replicas_that_are_due_start_a_few_in_a_step_and_the_rest_at_once_a
     while cluster.snapshot.behind:
         begun += starts(cluster.tick(after=0.0))
     assert len({key for key, _ in begun}) == count
+
+
+def test_ticks_that_follow_at_once_judge_now_and_then() -> None:
+    quiet = worker("b")
+    cluster = Cluster(worker("a", gpus=1, gib=1000), quiet).launched(deployment("m", *[Demand(GIB)] * (6 * STARTS_PER_STEP)))
+    cluster.do(WorkerJoined(worker("a", gpus=1, gib=1000)))
+    cluster.tick(after=JUDGE_EVERY)
+    assert cluster.snapshot.behind
+    silent = replace(cluster.snapshot.workers[quiet.id], last_seen=cluster.now - 60.0)
+    cluster.snapshot = replace(cluster.snapshot, workers={**cluster.snapshot.workers, quiet.id: silent})
+    assert starts(cluster.tick(after=JUDGE_EVERY / 2))
+    assert cluster.snapshot.behind
+    assert cluster.snapshot.workers[quiet.id].state is WorkerState.ALIVE
+    cluster.tick(after=JUDGE_EVERY / 2)
+    assert cluster.snapshot.workers[quiet.id].state is WorkerState.LOST
 
 
 @pytest.mark.parametrize("models", [2, 5])
