@@ -20,6 +20,7 @@ from xinfer.batching.work import WorkItem
 from xinfer.cluster.memory import MIB, with_headroom
 from xinfer.engines import host_limit, registry
 from xinfer.errors import LaunchFailed, XinferError
+from xinfer.serving.memory import SPARE
 from xinfer.serving.server import ModelServer
 
 QUERY = "how many people live in berlin?"
@@ -45,7 +46,8 @@ async def burst(case: Case, path: Path, reserved: int, blind: bool) -> dict[str,
         assert server._memory is not None
         server._memory.footprint = None
         server._runner.budget = replace(server._runner.budget, tokens=1 << 15, calibrated=1 << 15)
-        host_limit.limit_private(host_limit.private() + 96 * MIB)
+        server._memory.reserved = host_limit.resident() + 96 * MIB - SPARE
+        server._memory.released()
     else:
         assert host_limit.reset_peak()
     items: list[WorkItem] = case.items(texts(48, case.max_tokens), QUERY)

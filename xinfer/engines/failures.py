@@ -19,7 +19,10 @@ _OUT_OF_MEMORY = (
     "could not create a memory",
 )
 _NO_ROOM_FOR_KERNEL = "could not create a primitive"
-"""All that oneDNN says when a scratchpad or a compiled kernel finds no room; what it cannot do at all is a primitive descriptor."""
+"""All that oneDNN says when a scratchpad or a compiled kernel finds no room; what it cannot do at all is a primitive descriptor.
+
+oneDNN 3.12 leaves an error behind then that ends every later kernel of the same thread (uxlfoundation/oneDNN#5907).
+"""
 _BROKEN = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED", "CUDA failure")
 
 
@@ -34,10 +37,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 def from_batch(error: Exception, items: int, longest: int) -> XinferError:
     """The error of one forward pass. It holds no traceback, hence none of the tensors that the frames hold.
 
-    ``details["fatal"]`` is set when the device is broken for this process and only a restart helps.
+    ``details["fatal"]`` is set when the device is broken for this process and only a restart helps;
+    ``details["spoils_thread"]`` when the thread may fail from now on, and another would not.
     """
     if is_out_of_memory(error):
-        return OutOfMemory(f"A batch of {items} items of up to {longest} tokens does not fit into memory.", items=items, longest=longest)
+        spoils = first_line(error) == _NO_ROOM_FOR_KERNEL
+        text = f"A batch of {items} items of up to {longest} tokens does not fit into memory."
+        return OutOfMemory(text, items=items, longest=longest, spoils_thread=spoils)
     fatal = any(phrase in str(error) for phrase in _BROKEN)
     return EngineError(f"The model failed on the batch: {type(error).__name__}: {first_line(error)}", fatal=fatal)
 

@@ -1,4 +1,4 @@
-"""The one thread that touches the model: loads it, runs shards, interactive ones first, and short calls between two batches."""
+"""The one thread that touches the model at a time: loads it, runs shards, interactive ones first, and short calls between two batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from xinfer.batching.form import bounds
 from xinfer.batching.line import ShardLine
 from xinfer.batching.work import ShardResult
-from xinfer.errors import EngineError, ReplicaLost, XinferError
+from xinfer.errors import EngineError, LaunchFailed, ReplicaLost, XinferError
 from xinfer.serving.runner import BatchRunner
 from xinfer.serving.shard import Shard, result_of
 
@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 
 class ComputeThread:
-    """Starts at once. Everything but ``call``, ``submit``, ``serve``, ``figures`` and ``close`` runs on the thread itself."""
+    """Starts at once. Everything but ``call``, ``submit``, ``serve`` and ``close`` runs on the thread itself.
+
+    A thread on which no batch goes through any more starts its successor and ends.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -34,9 +37,11 @@ class ComputeThread:
         self._taken: list[Shard] = []
         self._runner: BatchRunner | None = None
         self._closed = False
-        # A daemon: a forward pass that never ends must not keep the process from ending.
-        self._thread = threading.Thread(target=self._main, name="xinfer-compute", daemon=True)
-        self._thread.start()
+        self._spare = first = self._new_spare()
+        if first is None:
+            raise LaunchFailed("The kernel refuses this replica a thread.")
+        self._thread, turn = first
+        turn.set()
 
     def call(self, work: Callable[[], T]) -> Future[T]:
         """Run ``work`` on the thread, ahead of waiting shards; at most one batch is waited for.
@@ -85,6 +90,8 @@ class ComputeThread:
         """End after the batch in progress; every unanswered shard gets ReplicaLost. True when the thread has ended."""
         with self._changed:
             self._closed = True
+            if self._spare is not None:
+                self._spare[1].set()
             self._changed.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
@@ -94,11 +101,33 @@ class ComputeThread:
         if self._closed:
             raise ReplicaLost("The replica is shutting down.")
 
+    def _new_spare(self) -> tuple[threading.Thread, threading.Event] | None:
+        """A thread that waits to take over, and what wakes it. None where the kernel refuses it its stack."""
+        turn = threading.Event()
+        # A daemon: a forward pass that never ends must not keep the process from ending.
+        thread = threading.Thread(target=self._take_over, args=(turn,), name="xinfer-compute", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.warning("no spare compute thread: %s", error)
+            return None
+        return thread, turn
+
+    def _take_over(self, turn: threading.Event) -> None:
+        turn.wait()
+        with self._changed:
+            if threading.current_thread() is not self._thread:
+                return  # closed
+            self._spare = None if self._closed else self._new_spare()
+        self._main()
+
     def _main(self) -> None:
         while self._wait():
             self._run_calls()
             if self._runner is not None:
                 self._advance(self._runner)
+                if self._runner.spoiled and self._handed_over(self._runner):
+                    return
         self._run_calls()
         with self._changed:
             left = [*self._taken, *self._line.waiting()]
@@ -106,6 +135,20 @@ class ComputeThread:
             shard.answer(ReplicaLost("The replica is shutting down."))
         if self._runner is not None:
             self._runner.model.close()
+
+    def _handed_over(self, runner: BatchRunner) -> bool:
+        """Whether the spare thread goes on from here. It was made in advance: where memory is short, no new one may be had."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._spare = self._spare or self._new_spare()
+            if self._spare is None:
+                return False
+            runner.spoiled = False
+            self._thread, turn = self._spare
+            self._spare = None
+            turn.set()
+        return True
 
     def _wait(self) -> bool:
         """Block until there is something to do; False when closed."""

@@ -75,13 +75,20 @@ class HostMemory:
                 f"memory: the model takes {format_bytes(idle)} once loaded and {format_bytes(longest)} for a long item; "
                 f"{format_bytes(self.reserved)} are reserved, reserve {format_bytes((idle + max(longest, KEPT)) * 9 // 8)} or more."
             )
-        host_limit.limit_private(host_limit.private() + self.reserved - idle + SPARE)
+        self.released()
         self._peak = host_limit.peak()
         if self.footprint is None:
             return limits
         length = min(ITEM_TOKENS, model.max_tokens)
         fits = self.footprint.most(length, self._soft - idle) * length
         return replace(limits, batch_tokens=min(limits.batch_tokens, fits))
+
+    def released(self) -> None:
+        """What was kept is given back: set the kernel's limit anew.
+
+        It counts what malloc holds without pages too, and only threads of the same arena get that again.
+        """
+        host_limit.limit_private(host_limit.private() + self.reserved - host_limit.resident() + SPARE)
 
     def most(self, items: int, longest: int) -> int:
         """How many of ``items`` padded to ``longest`` tokens may run together; 0 = one alone is far too much."""

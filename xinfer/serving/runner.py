@@ -30,6 +30,9 @@ class Memory(Protocol):
     def ran(self, items: int, longest: int) -> None:
         """The batch that ``most`` was asked about last is over."""
 
+    def released(self) -> None:
+        """After a batch that found no memory, all that was kept is given back."""
+
     def refusal(self, longest: int) -> OutOfMemory:
         """The error of an item for which ``most`` gave 0."""
 
@@ -45,6 +48,7 @@ class BatchRunner:
         running_since: start of the forward pass in progress, None between two.
         broken: set when the device is lost for this process; nothing runs any more, and rows stay as they are.
         proved: tokens of the longest item that has run.
+        spoiled: no batch goes through on this thread any more, on another it may; whoever moves there clears it.
     """
 
     model: LoadedModel
@@ -57,6 +61,8 @@ class BatchRunner:
     broken: XinferError | None = None
     memory: Memory | None = None
     proved: int = 0
+    spoiled: bool = False
+    _tried: Row | None = field(default=None, init=False)  # has its last try
     _formed: list[list[Row]] = field(default_factory=list, init=False)  # the next to run last
     _flying: deque[Flight] = field(default_factory=deque, init=False)  # in the order of their launches
     _landed_at: float = field(default=-math.inf, init=False)
@@ -101,12 +107,14 @@ class BatchRunner:
         self.running_since = self.clock()
         outcome = attempt(self.model, [item])
         self.running_since = None
+        self._note(outcome)
         return outcome
 
     def forget(self) -> None:
         """Drop all rows, settled or not."""
         self._formed.clear()
         self._flying.clear()
+        self._tried = None
         self.running_since = None
 
     def _launch(self) -> None:
@@ -135,10 +143,10 @@ class BatchRunner:
         """Wait for the oldest batch in flight and settle its rows; what must be tried again is formed anew, in smaller pieces."""
         flight = self._flying.popleft()
         trace, outcome = self._landed(flight)
-        if isinstance(outcome, OutOfMemory) and len(flight.batch) == 1 and trace.longest <= self.proved:
-            trace, outcome = self._once_more(flight.encoded)
+        self._note(outcome)
         self._account(flight.batch, trace, outcome)
         if not isinstance(outcome, XinferError):
+            self._tried = None
             for (shard, row), value in zip(flight.batch, outcome, strict=True):
                 shard.settle(row, value if np.isfinite(value).all() else EngineError("The model gave a number that is not finite."))
         elif outcome.details.get("fatal"):
@@ -148,10 +156,12 @@ class BatchRunner:
 
     def _recover(self, flight: Flight, trace: BatchTrace, failure: XinferError) -> list[list[Row]]:
         """What to run instead of a batch that failed; an item that failed alone has its error."""
+        batch = flight.batch
         if isinstance(failure, OutOfMemory):
+            if len(batch) == 1 and trace.longest <= self.proved:
+                return self._once_more(batch, trace.longest)
             self._release()
             self.budget = self.budget.after_oom(trace.padded_tokens, trace.longest)
-        batch = flight.batch
         if len(batch) == 1:
             batch[0][0].settle(batch[0][1], failure)
             return []
@@ -166,16 +176,21 @@ class BatchRunner:
         self.broken = failure
         self.forget()
 
-    def _once_more(self, encoded: list[Encoded]) -> tuple[BatchTrace, Values | XinferError]:
+    def _once_more(self, batch: list[Row], longest: int) -> list[list[Row]]:
         """A single item that did not fit, though one as long has run: not the item is too large, the process has no room left.
 
-        Another replica, or a new process, has: the item is not failed here.
+        If a second try ends like the first, another replica, or a new process, has room: the item is not failed here.
         """
+        if self._tried is batch[0]:
+            self._break(self._no_room(longest))
+            return []
         self._land_all()
         self._release()
-        self.running_since = started = self.clock()
-        trace, outcome = self._landed(Flight([], encoded, launch(self.model, encoded), started))
-        return trace, self._no_room(trace.longest) if isinstance(outcome, OutOfMemory) else outcome
+        self._tried = batch[0]
+        return [batch]
+
+    def _note(self, outcome: Values | XinferError) -> None:
+        self.spoiled |= isinstance(outcome, OutOfMemory) and bool(outcome.details.get("spoils_thread"))
 
     def _no_room(self, longest: int) -> EngineError:
         return EngineError(f"No memory is left for an item of {longest} tokens; one of {self.proved} has run before.", fatal=True)
@@ -184,6 +199,8 @@ class BatchRunner:
         # The pass is over and its frames are gone: what it held can be freed now.
         gc.collect()
         self.model.release_memory()
+        if self.memory is not None:
+            self.memory.released()
 
     def _too_large(self, batch: list[Row], lengths: list[int]) -> list[list[Row]] | None:
         """What to run instead of a batch that is not worth a try; None = run it.

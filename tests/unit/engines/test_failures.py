@@ -16,7 +16,13 @@ def test_torchs_own_cpu_allocation_failure_is_out_of_memory() -> None:
         torch.empty(1 << 60, dtype=torch.float32)
     error = from_batch(caught.value, 4, 100)
     assert isinstance(error, OutOfMemory)
-    assert error.details == {"items": 4, "longest": 100}
+    assert error.details == {"items": 4, "longest": 100, "spoils_thread": False}
+
+
+def test_a_kernel_of_onednn_without_room_spoils_its_thread() -> None:
+    error = from_batch(RuntimeError("could not create a primitive\nException raised from ..."), 4, 100)
+    assert isinstance(error, OutOfMemory)
+    assert error.details["spoils_thread"] is True
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,21 @@ LIMITS = Limits(0.15, 1 << 16)
 
 
 class Process:
-    """A model of ``idle`` bytes whose batches take ``per_token`` a padded token, and leave half of that with malloc."""
+    """A model of ``idle`` bytes whose batches take ``per_token`` a padded token, and leave half of that with malloc.
+
+    Attributes:
+        unused: bytes that malloc holds without pages.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, idle: int = 400 * MIB, per_token: int = 100_000) -> None:
         self.idle, self.kept, self.per_token, self.top = idle, 0, per_token, idle
+        self.unused = 0
         self.limits: list[int] = []
         self.model = FakeModel(before=self._run)
         self.model.release_memory = self._release  # type: ignore[method-assign]
         for name, value in {
             "resident": lambda: self.idle + self.kept,
-            "private": lambda: self.idle,
+            "private": lambda: self.idle + self.unused,
             "peak": lambda: self.top,
             "reset_peak": self._reset,
             "limit_private": self.limits.append,
@@ -125,3 +130,12 @@ def test_without_a_peak_from_the_kernel_only_its_limit_holds(monkeypatch: pytest
     assert (memory.footprint, limits, memory.most(10_000, 64)) == (None, LIMITS, 10_000)
     reports = process.model.reports()
     assert memory.reports(reports, 4096, 64) == reports
+
+
+def test_what_malloc_holds_without_pages_is_not_taken_from_what_batches_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(monkeypatch)
+    memory, _ = process.loaded(600 * MIB)
+    assert process.limits[-1] == 600 * MIB + SPARE
+    process.unused = 90 * MIB
+    memory.released()
+    assert process.limits[-1] == 690 * MIB + SPARE

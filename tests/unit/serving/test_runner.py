@@ -172,12 +172,16 @@ class Room:
     def __init__(self, most_padded: int, hopeless: int = 1000) -> None:
         self.most_padded, self.hopeless = most_padded, hopeless
         self.over: list[int] = []
+        self.releases = 0
 
     def most(self, items: int, longest: int) -> int:
         return 0 if longest > self.hopeless else max(1, min(items, self.most_padded // longest))
 
     def ran(self, items: int, longest: int) -> None:
         self.over.append(items * longest)
+
+    def released(self) -> None:
+        self.releases += 1
 
     def refusal(self, longest: int) -> OutOfMemory:
         return OutOfMemory(f"{longest} tokens are too many")
@@ -194,6 +198,14 @@ def test_batches_are_cut_to_the_memory_before_they_run_and_that_is_no_oom() -> N
     assert max(model.forwards) <= 60
     assert room.over == model.forwards
     assert (engine.budget.splits, engine.budget.tokens) == (0, 512)
+
+
+def test_memory_hears_of_what_was_given_back_after_an_oom() -> None:
+    model = FakeModel(most_tokens=100)
+    engine = runner(model, 160)
+    engine.memory = room = Room(160)
+    run(engine, shard_of(model, ["w " * 10] * 16))
+    assert room.releases == engine.budget.splits == model.released == 1
 
 
 def test_an_item_that_memory_will_never_hold_is_refused_without_a_try() -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from tests.unit.serving.fakes import POISON, UNREADABLE, FakeEngine, FakeModel, calibration, context, expected, item
 from tests.unit.serving.gate import Gate
+from xinfer.batching.budget import TokenBudget
 from xinfer.batching.work import ShardResult
 from xinfer.catalog.spec import Dtype
 from xinfer.engines.base import Encoded
-from xinfer.errors import EngineError, InvalidItem, LaunchFailed, ReplicaBusy, ReplicaLost
+from xinfer.errors import EngineError, InvalidItem, LaunchFailed, OutOfMemory, ReplicaBusy, ReplicaLost
 from xinfer.serving.calibrate import ModelKind
 from xinfer.serving.compute import ComputeThread
 from xinfer.serving.server import ModelServer
@@ -325,3 +326,40 @@ async def test_load_confirms_what_an_equal_replica_measured_instead_of_measuring
     assert len(model.forwards) == 2
     assert (again.dtype, again.dtype_why) == (Dtype.FLOAT32, "")
     await again.close()
+
+
+async def test_a_thread_that_fails_for_good_where_memory_ran_out_is_replaced_unseen(make: Make) -> None:
+    spoiled: list[threading.Thread] = []
+    used: set[threading.Thread] = set()
+
+    def before(batch: Sequence[Encoded]) -> None:
+        used.add(threading.current_thread())
+        if len(batch) > 4 or threading.current_thread() in spoiled:
+            spoiled.append(threading.current_thread())
+            raise OutOfMemory("no room for a kernel", spoils_thread=True)
+
+    server = make(FakeModel(before=before))
+    texts = ["w " * 4] * 16
+    for _ in range(3):
+        server._runner.budget = TokenBudget.of(64)
+        result = await server.run(tuple(item(text) for text in texts))
+        assert not result.errors
+        assert result.values.tolist() == [expected(text) for text in texts]
+    assert len(spoiled) == len(set(spoiled)) == len(used) - 1 > 2, "each thread ended with its first failure, and only then"
+
+
+async def test_a_single_item_has_its_second_try_on_the_new_thread(make: Make) -> None:
+    spoiled: list[threading.Thread] = []
+    failing = False
+
+    def before(batch: Sequence[Encoded]) -> None:
+        if failing and (not spoiled or threading.current_thread() in spoiled):
+            spoiled.append(threading.current_thread())
+            raise OutOfMemory("no room for a kernel", spoils_thread=True)
+
+    server = make(FakeModel(before=before))
+    await server.run((item("w w w"),))
+    failing = True
+    result = await server.run((item("w w"),))
+    assert (result.values.tolist(), result.errors) == ([2.0], ())
+    assert len(spoiled) == 1
