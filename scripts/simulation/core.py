@@ -21,6 +21,7 @@ from xinfer.cluster.replica import Phase, Progress, Replica
 from xinfer.cluster.routes import Route
 from xinfer.cluster.routes_of import route_table
 from xinfer.cluster.snapshot import Snapshot, floor_of
+from xinfer.cluster.worker import WorkerState
 from xinfer.control.events import (
     DrainRequested,
     Event,
@@ -213,6 +214,8 @@ def _losses(bench: Bench) -> Iterator[Figure]:
     ticks = [bench.step(Tick(bench.now), after=0.0)]
     while bench.snapshot.behind:
         ticks.append(bench.step(Tick(bench.now), after=0.0))
+    if any(bench.snapshot.workers[each].state is not WorkerState.LOST for each in silent):
+        raise AssertionError("some of the silent workers were not written off")
     lost = f"{len(silent)} workers at once, {sum(map(len, held.values()))} replicas, {sum(ticks) * 1e3:.0f} ms in all"
     figure = times(CORE, "step tick, workers lost and replaced", ticks, most=STEP_MS)
     yield replace(figure, note=f"{figure.note}; {lost}")

@@ -20,7 +20,7 @@ FORGET_LOST = 3600.0
 """A worker lost for so long is no longer listed, nor waited for after a restart."""
 JUDGE_EVERY = 0.5
 """Seconds; a look at every worker and at every replica that starts or stops costs more than what the rest of a tick is there for."""
-LOSSES_PER_STEP = 4
+LOSSES_PER_STEP = 2
 """Workers that are given up, with all their replicas, in one step; the next tick goes on."""
 
 
@@ -50,10 +50,9 @@ def _judge_all(draft: Draft, slept: bool) -> None:
         elif losses:
             losses -= _judge(draft, worker)
         else:
-            draft.behind = True
-            break
-    else:
-        draft.judged_at = draft.now
+            draft.behind, draft.judged_at = True, 0.0  # the next tick judges the rest, however soon
+            return
+    draft.judged_at = draft.now
     if draft.expected and not draft.settling:
         settled(draft)
     for replica in list(draft.underway()):

@@ -43,6 +43,16 @@ def test_many_workers_that_fall_silent_at_once_are_given_up_a_few_in_a_step() ->
     assert lost(cluster) == len(LETTERS)
 
 
+def test_the_rest_of_them_is_given_up_at_once_however_lately_all_were_judged() -> None:
+    cluster = Cluster(*(worker(name) for name in LETTERS))
+    cluster.tick(after=JUDGE_EVERY)
+    silent = {key: replace(w, last_seen=cluster.now - 60.0) for key, w in cluster.snapshot.workers.items()}
+    cluster.snapshot = replace(cluster.snapshot, workers=silent)
+    cluster.tick(after=0.0)
+    until_done(cluster)
+    assert lost(cluster) == len(LETTERS)
+
+
 def test_nothing_is_started_on_a_worker_that_is_about_to_be_given_up() -> None:
     cluster = Cluster(*(worker(name, gpus=1) for name in LETTERS[:5])).launched(deployment("m", Demand(20 * GIB)))
     silent = {key: replace(w, last_seen=cluster.now - 60.0) for key, w in cluster.snapshot.workers.items()}
