@@ -278,7 +278,7 @@ MAYBE_RIGHT = {
 BODIES = st.fixed_dictionaries({}, optional={name: MAYBE_RIGHT.get(name, JSON) | JSON for name in FIELDS}) | JSON
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES, path=st.sampled_from(["/v1/rerank", "/rerank", "/v1/embeddings", "/embed"]))
 async def test_fuzz_never_500(api: Api, body: Any, path: str) -> None:
     if path in ("/v1/embeddings", "/embed") and isinstance(body, dict):
@@ -292,7 +292,7 @@ async def test_fuzz_never_500(api: Api, body: Any, path: str) -> None:
         assert "\n" not in sentence
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=60))
 async def test_fuzz_bytes_never_500(api: Api, raw: bytes) -> None:
     reply = await api.http.post("/v1/rerank", content=raw)

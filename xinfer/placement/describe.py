@@ -26,7 +26,7 @@ def plan_reply(plan: Plan | NoFitting, deployment: Deployment, snapshot: Snapsho
         model_engine=deployment.spec.engine,
         dtype=deployment.spec.dtype.value,
         memory_per_device_bytes=max((demand.bytes_per_device for demand in deployment.demands), default=0),
-        replicas=[_planned(placed, snapshot) for placed in plan.placements] if fits else [],
+        replicas=[_planned(placed, deployment, snapshot) for placed in plan.placements] if fits else [],
         refused=[RefusedSlot(slot=refusal.text, reason=refusal.reason, hint=refusal.hint) for refusal in plan.refusals],
         reason="" if isinstance(plan, Plan) else plan.reason,
         hint=_hint(help_, deployment, snapshot),
@@ -84,7 +84,7 @@ def _hint(plan: Rebalance, deployment: Deployment, snapshot: Snapshot) -> str:
     )
 
 
-def _planned(placed: Placed, snapshot: Snapshot) -> PlannedReplica:
+def _planned(placed: Placed, deployment: Deployment, snapshot: Snapshot) -> PlannedReplica:
     """Of a plan made on this very snapshot, so worker and devices are there."""
     worker = snapshot.workers[placed.slot.worker_id]
     by_uuid = {device.uuid: device for device in worker.devices}
@@ -100,4 +100,5 @@ def _planned(placed: Placed, snapshot: Snapshot) -> PlannedReplica:
         reserved_bytes=placed.reserved_bytes,
         free_after_bytes=placed.free_after,
         why=placed.reason,
+        pinned=deployment.demands[deployment.ordinals.index(placed.ordinal)].pin is not None,
     )

@@ -99,7 +99,11 @@ class LaunchRequest(Placement):
 
 
 class PlannedReplica(Strict):
-    """One replica of a plan."""
+    """One replica of a plan.
+
+    Attributes:
+        pinned: the request names its slot, be it in ``slots`` or by ``worker_ip`` and ``gpu_idx``.
+    """
 
     ordinal: int
     slot: str
@@ -111,6 +115,7 @@ class PlannedReplica(Strict):
     reserved_bytes: int
     free_after_bytes: int
     why: str
+    pinned: bool = False
 
 
 class RefusedSlot(Strict):

@@ -19,6 +19,7 @@ def test_a_plan_names_slots_devices_and_memory() -> None:
     assert (first.slot, first.gpu_idx, first.device_uuids) == ("10.0.0.2:24002@1,0", [1, 0], ["b-1", "b-0"])
     assert (first.worker_id, first.worker_address, first.device_names) == ("b", "10.0.0.2:24002", ["Sim 24", "Sim 24"])
     assert (first.why, first.reserved_bytes, first.free_after_bytes) == ("pinned", 2 * GIB, 24 * GIB * 92 // 100 - 2 * GIB)
+    assert (first.pinned, second.pinned) == (True, False)
     assert (second.ordinal, second.slot) == (1, "10.0.0.1:24002@1")
     assert second.why == "0 other replicas of the model on the device, 0 on the worker, 92% of the memory free"
     assert [(r.slot, r.reason) for r in reply.refused] == [

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xinfer.batching.work import WorkItem
@@ -171,7 +171,6 @@ steps = st.lists(st.tuples(st.sampled_from(["push", "take", "back", "again", "ta
 
 
 @given(steps, st.sampled_from([1, 100, 1000, MANY]))
-@settings(deadline=None)
 def test_no_item_is_lost_or_doubled(history: list[tuple[str, int]], pool: int) -> None:
     queue = ItemQueue(MANY, MANY, pool)
     waiting: set[PendingItem] = set()

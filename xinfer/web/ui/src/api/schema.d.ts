@@ -2214,6 +2214,9 @@ export interface components {
         /**
          * PlannedReplica
          * @description One replica of a plan.
+         *
+         *     Attributes:
+         *         pinned: the request names its slot, be it in ``slots`` or by ``worker_ip`` and ``gpu_idx``.
          */
         PlannedReplica: {
             /** Device Names */
@@ -2226,6 +2229,11 @@ export interface components {
             gpu_idx: number[];
             /** Ordinal */
             ordinal: number;
+            /**
+             * Pinned
+             * @default false
+             */
+            pinned: boolean;
             /** Reserved Bytes */
             reserved_bytes: number;
             /** Slot */

@@ -4,7 +4,7 @@ import { useMemo } from "react";
 import { useText } from "../../i18n";
 import { useWorkers } from "../../stream/hooks";
 import { pin, unpinAll } from "./draft";
-import type { Plan } from "./ghosts";
+import { placeOf, type Plan } from "./ghosts";
 import type { Editing } from "./WhatForm";
 
 /** The same pins as on the map, as a table. */
@@ -12,7 +12,6 @@ export function PinTable({ draft, change, plan }: Editing & { plan: Plan | undef
   const text = useText();
   const workers = useWorkers();
   const slots = useMemo(() => workers.flatMap((worker) => worker.devices.map((device) => device.slot)), [workers]);
-  const auto = text("launch.auto");
   return (
     <section className="panel scroll">
       <Group justify="space-between">
@@ -24,12 +23,14 @@ export function PinTable({ draft, change, plan }: Editing & { plan: Plan | undef
         <Table.Tbody>
           {draft.pins.map((own, ordinal) => {
             const planned = plan?.fits ? plan.replicas[ordinal] : undefined;
+            const { pinned } = placeOf(ordinal, own, plan);
+            const free = text(pinned && own === null ? "launch.pinned" : "launch.auto");
             return (
               <Table.Tr key={ordinal} data-ordinal={ordinal}>
                 <Table.Td>{ordinal}</Table.Td>
                 <Table.Td>
                   <Select size="xs" aria-label={`${text("launch.slot")} ${ordinal}`} searchable allowDeselect={false} limit={100} value={own ?? ""} onChange={(slot) => change(pin(draft, ordinal, slot || null))}
-                    data={[{ value: "", label: own === null && planned ? `${auto}: ${planned.slot}` : auto }, ...slots]} />
+                    data={[{ value: "", label: own === null && planned ? `${free}: ${planned.slot}` : free }, ...slots]} />
                 </Table.Td>
                 <Table.Td className="small wrap">{planned?.why}</Table.Td>
               </Table.Tr>

@@ -6,7 +6,7 @@ import { DeviceTile, type TileProps } from "../../slots/DeviceTile";
 import type { SlotRef } from "../../slots/slot";
 import { SlotMap } from "../../slots/SlotMap";
 import { pin, pinNext } from "./draft";
-import { ghostsOf, type Plan, verdictsOf } from "./ghosts";
+import { ghostsOf, placeOf, type Plan, verdictsOf } from "./ghosts";
 import type { Editing } from "./WhatForm";
 
 /** The slot map to pin on: by click, by Enter on a tile, or by dragging a replica's chip. */
@@ -24,7 +24,7 @@ export function Where({ draft, change, plan }: Editing & { plan: Plan | undefine
         <div className="panel" style={{ marginBottom: 12 }}>
           <h2>{text("launch.where")}</h2>
           <p className="quiet small" style={{ marginTop: 0 }}>{text("launch.hint")}</p>
-          <div className="chips">{draft.pins.slice(0, 64).map((slot, ordinal) => <Handle key={ordinal} ordinal={ordinal} slot={slot} unpin={() => change((now) => pin(now, ordinal, null))} />)}</div>
+          <div className="chips">{draft.pins.slice(0, 64).map((slot, ordinal) => <Handle key={ordinal} ordinal={ordinal} place={placeOf(ordinal, slot, plan)} own={slot !== null} unpin={() => change((now) => pin(now, ordinal, null))} />)}</div>
         </div>
         <SlotMap ghosts={ghosts} verdicts={verdicts} onPick={pick} pickLabel={label} Tile={DropTile} />
       </DndContext>
@@ -32,16 +32,18 @@ export function Where({ draft, change, plan }: Editing & { plan: Plan | undefine
   );
 }
 
-function Handle({ ordinal, slot, unpin }: { ordinal: number; slot: string | null; unpin: () => void }) {
+interface HandleProps { ordinal: number; place: ReturnType<typeof placeOf>; own: boolean; unpin: () => void }
+
+function Handle({ ordinal, place, own, unpin }: HandleProps) {
   const text = useText();
   const { attributes, listeners, setNodeRef, transform } = useDraggable({ id: ordinal });
   const moved = transform ? { transform: `translate(${transform.x}px, ${transform.y}px)`, zIndex: 5, position: "relative" as const } : {};
   return (
     <span style={{ display: "inline-flex", gap: 2 }}>
       <span ref={setNodeRef} className="chip ghost" data-handle={ordinal} style={{ cursor: "grab", touchAction: "none", color: "light-dark(#0f7261, #78c0b1)", ...moved }} {...attributes} {...listeners} title={text("launch.drag", { n: ordinal })}>
-        {ordinal} · {slot ?? text("launch.auto")}
+        {ordinal} · {(place.pinned && place.slot) || text("launch.auto")}
       </span>
-      {slot !== null && <button type="button" className="chip" aria-label={text("launch.unpin", { n: ordinal })} onClick={unpin}>×</button>}
+      {own && <button type="button" className="chip" aria-label={text("launch.unpin", { n: ordinal })} onClick={unpin}>×</button>}
     </span>
   );
 }

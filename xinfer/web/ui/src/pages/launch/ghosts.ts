@@ -11,6 +11,12 @@ export function devicesOf(slot: string): string[] {
   return slot.slice(at + 1).split(",").map((index) => `${slot.slice(0, at)}@${index}`);
 }
 
+/** Where a replica is to be: its slot, as far as one is known, and whether the launch names it, here or in its other fields. */
+export function placeOf(ordinal: number, own: string | null, plan: Plan | undefined): { slot: string | undefined; pinned: boolean } {
+  const planned = plan?.fits ? plan.replicas[ordinal] : undefined;
+  return { slot: own ?? planned?.slot, pinned: own !== null || planned?.pinned === true };
+}
+
 /** Replicas that would stand on each device. Without a plan that fits, those that are pinned. */
 export function ghostsOf(plan: Plan | undefined, pins: readonly (string | null)[]): ReadonlyMap<string, readonly Ghost[]> {
   const found = new Map<string, Ghost[]>();
@@ -18,10 +24,9 @@ export function ghostsOf(plan: Plan | undefined, pins: readonly (string | null)[
     for (const device of devicesOf(slot)) found.set(device, [...(found.get(device) ?? []), ghost]);
   };
   const planned = plan?.fits ? plan.replicas : [];
-  pins.forEach((pinned, ordinal) => {
-    const place = planned[ordinal];
-    const slot = pinned ?? place?.slot;
-    if (slot) put(slot, { ordinal, bytes: place?.reserved_bytes ?? plan?.memory_per_device_bytes ?? 0, pinned: pinned !== null });
+  pins.forEach((own, ordinal) => {
+    const { slot, pinned } = placeOf(ordinal, own, plan);
+    if (slot) put(slot, { ordinal, bytes: planned[ordinal]?.reserved_bytes ?? plan?.memory_per_device_bytes ?? 0, pinned });
   });
   return found;
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { asCli, asCurl, asPython, literal, quoted } from "./code";
 import { draftOf, named, NEW, pin, pinNext, requestOf, unpinAll, withoutRest, withReplicas } from "./draft";
-import { devicesOf, ghostsOf, type Plan, verdictsOf } from "./ghosts";
+import { devicesOf, ghostsOf, placeOf, type Plan, verdictsOf } from "./ghosts";
 
 const DRAFT = { ...NEW, name: "bge-reranker-base" };
 
@@ -95,6 +95,15 @@ describe("ghosts", () => {
   it("of a plan that does not fit show the pins alone", () => {
     expect([...ghostsOf({ ...PLAN, fits: false }, ["z:9@0", null]).keys()]).toEqual(["z:9@0"]);
     expect(ghostsOf(undefined, [null]).size).toBe(0);
+  });
+
+  it("are pinned too where another field of the launch names the slot", () => {
+    const named = { ...PLAN, replicas: PLAN.replicas.map((it, n) => ({ ...it, pinned: n === 1 })) };
+    expect(ghostsOf(named, [null, null]).get("b:2@0")?.[0]?.pinned).toBe(true);
+    expect(ghostsOf(named, [null, null]).get("[::1]:1@0")?.[0]?.pinned).toBe(false);
+    expect(placeOf(1, null, named)).toEqual({ slot: "b:2@0", pinned: true });
+    expect(placeOf(1, "z:9@0", named)).toEqual({ slot: "z:9@0", pinned: true });
+    expect(placeOf(1, null, { ...named, fits: false })).toEqual({ slot: undefined, pinned: false });
   });
 
   it("say why each slot was chosen or refused", () => {
