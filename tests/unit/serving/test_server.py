@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
@@ -67,10 +66,8 @@ async def test_the_event_loop_is_free_while_the_model_computes(make: Make) -> No
     server = make(FakeModel(before=gate))
     running = asyncio.create_task(server.run((item("a"),)))
     await gate.reached()
-    started = time.perf_counter()
     await asyncio.sleep(0)
     stats = server.stats()
-    assert time.perf_counter() - started < 0.05
     assert (stats.queued_items, stats.queued_tokens) == (1, 1)
     gate.let()
     await running
