@@ -16,6 +16,9 @@ from xinfer.control.whereabouts import Whereabouts
 from xinfer.errors import Forbidden, ModelNotFound, NoWorker, XinferError
 from xinfer.schemas.launch import LaunchRequest
 
+FIRST_ASKED = 8
+"""Workers that are asked about a folder before all others are: in most clusters each has it, or none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -45,7 +48,7 @@ class Survey:
         return self._refs.setdefault(address, WorkerRef(address))
 
     async def look(self, request: LaunchRequest, workers: Sequence[Worker], roots: Sequence[Path] | None = None) -> Findings:
-        """Ask every worker about ``model_path``, or what it has cached; the first that has the folder answers for all.
+        """Ask workers about ``model_path``, or all what they have cached; the first that has the folder answers for all.
 
         Args:
             roots: folders that ``model_path`` must be in, on every worker that has it; None = it may be anywhere.
@@ -62,16 +65,24 @@ class Survey:
             stocks = [a for a in answers if isinstance(a, Stock)]
             offline = bool(stocks) and not any(s.hub_in_reach for s in stocks)
             return Findings(None, engines, frozenset[str]().union(*(s.cached for s in stocks)), offline)
-        looked = await asyncio.gather(*(r.inspect(request.model_path, roots) for r in refs), return_exceptions=True)
-        outside = next((a for a in looked if isinstance(a, Forbidden)), None)
-        if outside is not None:
-            raise outside
-        files = next((a for a in looked if isinstance(a, ModelFiles)), None)
-        if files is None:
-            refusal = next((a for a in looked if isinstance(a, ModelNotFound)), None)
-            failure = next((a for a in looked if isinstance(a, XinferError)), None)
-            raise refusal or failure or ModelNotFound(f"model_path {request.model_path!r} could not be looked at.", param="model_path")
-        return Findings(files, engines)
+        return Findings(await self._files(request.model_path, roots, refs), engines)
+
+    async def _files(self, path: str, roots: Sequence[Path] | None, refs: Sequence[WorkerRef]) -> ModelFiles:
+        """Of the first worker that has the folder: a few are asked, then ever more. With ``roots`` all are, as it may lead out on any."""
+        looked: list[ModelFiles | BaseException] = []
+        while len(looked) < len(refs):
+            most = max(FIRST_ASKED, 8 * len(looked)) if roots is None else len(refs)
+            wave = refs[len(looked) : most]
+            looked += await asyncio.gather(*(r.inspect(path, roots) for r in wave), return_exceptions=True)
+            outside = next((a for a in looked if isinstance(a, Forbidden)), None)
+            if outside is not None:
+                raise outside
+            files = next((a for a in looked if isinstance(a, ModelFiles)), None)
+            if files is not None:
+                return files
+        refusal = next((a for a in looked if isinstance(a, ModelNotFound)), None)
+        failure = next((a for a in looked if isinstance(a, XinferError)), None)
+        raise refusal or failure or ModelNotFound(f"model_path {path!r} could not be looked at.", param="model_path")
 
     async def written(self, place: Whereabouts, lines: int, after: tuple[str, int] | None) -> Written | None:
         """What a replica's processes wrote, from the first worker that has anything of it; from the beginning if it is another now."""
