@@ -319,8 +319,10 @@ class Hosted:
         if self.drain_seconds <= 0:
             return
         draining = asyncio.create_task(ref.drain(self.drain_seconds))
-        await asyncio.wait({draining, ended}, return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
+        try:
+            await asyncio.wait({draining, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
         if draining.done() and not draining.cancelled() and draining.exception() is not None:
             log.warning("drain cut short", replica=self.replica.id, reason=str(draining.exception()))
 
