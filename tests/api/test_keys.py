@@ -35,6 +35,12 @@ async def test_no_good_key_is_401_in_the_usual_shape_and_nothing_has_run(guarded
     assert guarded.inference.calls == []
 
 
+@pytest.mark.parametrize("path", ["/", "/embed"])
+async def test_no_key_is_401_in_the_shape_of_those_who_ask(guarded: Guarded, path: str) -> None:
+    reply = await guarded.ask(None, "POST", path, json={"inputs": "a"})
+    assert (reply.status_code, set(reply.json()), reply.json()["error_type"]) == (401, {"error", "error_type"}, "Validation")
+
+
 async def test_a_good_key_comes_in_by_either_header_and_has_its_own_turn(guarded: Guarded) -> None:
     assert await guarded.status("ce", "POST", "/v1/rerank", json=RERANK) == 200
     reply = await guarded.http.post("/v1/rerank", json=RERANK, headers={"x-api-key": SECRETS["all"][1]})

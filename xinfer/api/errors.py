@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _TEI_TYPES: dict[int, Literal["Overloaded", "Unhealthy"]] = {429: "Overloaded", 503: "Unhealthy"}
 TEI = "tei"
-"""Set in a request's scope by routes that answer in the shape of text-embeddings-inference."""
+"""Set in a request's scope by a route that answers some requests in the shape of text-embeddings-inference."""
+TEI_ONLY = frozenset({("POST", "/"), ("POST", "/embed")})
+"""Answered so whatever they hold, before any route is reached too."""
 ASKED = "xinfer.asked"
 """In the scope of a HEAD that is answered as GET: what was asked."""
 
@@ -52,7 +54,7 @@ def install(app: FastAPI) -> None:
 def error_response(error: XinferError, scope: Scope, status: int | None = None) -> Response:
     """The reply to a failure."""
     status = status or error.http_status
-    if scope.get(TEI):
+    if scope.get(TEI) or (scope["method"], scope["path"]) in TEI_ONLY:
         kind = _TEI_TYPES.get(status, "Validation" if status < 500 else "Backend")
         body: dict[str, Any] = {"error": error.message, "error_type": kind}
     else:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from xinfer.api.errors import TEI
 from xinfer.api.limits import parse, read, read_json, service, within
 from xinfer.api.reply import ERRORS, TEI_ERRORS, body_of, list_reply
 from xinfer.api.routes.infer import only_model, refuse_truncated, run, target
@@ -62,7 +61,6 @@ async def embeddings(request: Request) -> Response:
 )
 async def embed(request: Request) -> Response:
     """A bare list of vectors; the model is ``?model=`` or the only one. Hugging Face's client posts to the root."""
-    request.scope[TEI] = True
     body = parse(TeiEmbedRequest, await read_json(request))
     inputs = body.items()
     within(len(inputs), service(request).limits.documents, "inputs")
