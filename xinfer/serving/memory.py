@@ -25,7 +25,7 @@ SPARE = 128 * MIB
 """From the reservation to the kernel's limit, which counts what was never touched too: stacks of threads, ends of arenas."""
 LOAD_SPARE = 256 * MIB
 THREAD_STACK = 16 * MIB
-"""Of one more compute thread, with its arena; never touched but for a few pages."""
+"""Of one more compute thread, or the spare one, with its arena; never touched but for a few pages."""
 KEPT = 96 * MIB
 """What malloc keeps in pieces after batches of many shapes; smaller workspaces are reported as this much."""
 LONG = 512
@@ -55,7 +55,7 @@ class HostMemory:
         if context.device_kind is DeviceKind.GPU or context.memory_bytes <= 0:
             return None
         made = cls(context.memory_bytes * max(1, len(context.device_uuids)))
-        host_limit.limit_private(made.reserved + LOAD_SPARE + max(1, context.threads) * THREAD_STACK)
+        host_limit.limit_private(made.reserved + LOAD_SPARE + (1 + max(1, context.threads)) * THREAD_STACK)
         return made
 
     def loaded(self, model: LoadedModel, kind: ModelKind, limits: Limits) -> Limits:
