@@ -10,7 +10,7 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.ui.conftest import Flow
 
-QUIET = ("newcomer", "follows", "pins", "refuses", "dies", "ranks", "looks")
+QUIET = ("newcomer", "follows", "pins", "repeats", "refuses", "dies", "ranks", "looks")
 """Those that leave the cluster as they found it."""
 
 

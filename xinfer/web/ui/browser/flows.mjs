@@ -76,6 +76,27 @@ export async function pins(at) {
   at.calm(page);
 }
 
+/** A launch placed by its GPU indices, used again: its replicas are shown pinned, where they will be. */
+export async function repeats(at) {
+  const [a] = at.workers;
+  await at.shell(`${at.xinfer} launch -t rerank -mp ${at.model} -u rep -r 2 --worker-ip ${a} --gpu-idx 3,1`);
+  const wanted = await slots(at, "rep");
+  await stop(at, "rep");
+  const page = await at.open("/launch");
+  await page.getByText("Recent launches").click();
+  await page.locator("li", { hasText: "rep" }).getByRole("button", { name: "Use again" }).first().click();
+  for (const [ordinal, slot] of wanted.entries()) {
+    await page.locator(`[data-handle="${ordinal}"]`, { hasText: slot }).waitFor();
+    await page.locator(`[data-slot="${slot}"] [data-ghost="${ordinal}"]`, { hasText: "pinned" }).waitFor();
+  }
+  await page.getByRole("button", { name: "Launch", exact: true }).click();
+  await page.waitForURL("**/launches/rep");
+  await ready(at, "rep", 2);
+  at.check(JSON.stringify(await slots(at, "rep")) === JSON.stringify(wanted), "they came elsewhere");
+  await stop(at, "rep");
+  at.calm(page);
+}
+
 /** What cannot fit is refused before it is sent, with the reason on each tile and what would help. */
 export async function refuses(at) {
   const page = await at.open("/launch");
