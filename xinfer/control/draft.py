@@ -216,7 +216,12 @@ class Draft:
             if now != shown.get(uid):
                 news[uid] = now
         if news:
-            shown = {uid: routes for uid, routes in {**shown, **news}.items() if routes is not None}
+            shown = dict(shown)
+            for uid, routes in news.items():
+                if routes is None:
+                    shown.pop(uid, None)
+                else:
+                    shown[uid] = routes
         version = before.version + bool(news or after.keys is not before.keys)
         carried = Shown(after.workers, after.deployments, after.replicas, shown)
         return replace(after, version=version, shown=carried), tuple(self.effects)
