@@ -209,6 +209,7 @@ def _losses(bench: Bench) -> Iterator[Figure]:
     """A tenth of the workers falls silent, is written off, and comes back."""
     silent = bench.some_workers(len(bench.snapshot.workers) // 10)
     held = {each: tuple(bench.cluster_rows(each)) for each in silent}
+    bench.now += TIMINGS.heartbeat  # so that the next tick judges, whatever the last ones left behind
     late = bench.now - TIMINGS.lost - 1
     bench.hear(dict.fromkeys(held, late))
     ticks = [bench.step(Tick(bench.now), after=0.0)]
