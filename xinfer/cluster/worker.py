@@ -54,4 +54,7 @@ class Worker:
 
     def device(self, uuid: DeviceUuid) -> Device | None:
         """The device of that uuid, if this worker has it."""
-        return next((d for d in self.devices if d.uuid == uuid), None)
+        for device in self.devices:
+            if device.uuid == uuid:
+                return device
+        return None

@@ -42,16 +42,18 @@ def tick(draft: Draft, event: Tick) -> None:
 
 
 def _judge_all(draft: Draft, slept: bool) -> None:
-    losses = LOSSES_PER_STEP
+    lost = 0
     for worker in list(draft.workers.values()):
         if slept and worker.state is not WorkerState.LOST:
             # The silence was ours: heartbeats of that time are still in the inbox.
             draft.put_worker(replace(worker, last_seen=draft.now))
-        elif losses:
-            losses -= _judge(draft, worker)
-        else:
-            draft.behind, draft.judged_at = True, 0.0  # the next tick judges the rest, however soon
-            return
+            continue
+        lost += _judge(draft, worker)
+        if lost == LOSSES_PER_STEP:
+            break
+    if lost:
+        draft.behind, draft.judged_at = True, 0.0  # the next tick judges again, however soon, and does the rest
+        return
     draft.judged_at = draft.now
     if draft.expected and not draft.settling:
         settled(draft)

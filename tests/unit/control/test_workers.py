@@ -107,6 +107,8 @@ def test_silence_makes_a_worker_suspect_then_lost() -> None:
     silent(cluster, "b", seconds=4)
     assert cluster.snapshot.workers[A].state is WorkerState.LOST
     assert cluster.replica("m-0").phase is Phase.QUEUED
+    assert cluster.snapshot.behind
+    cluster.tick(after=0.0)
     assert "pin" in cluster.replica("m-0").error
     assert [r.replica_id for r in route_table(cluster.snapshot).models[M].replicas] == ["m-1"]
     assert must_rejoin(cluster.snapshot, A, cluster.snapshot.workers[A].epoch)
