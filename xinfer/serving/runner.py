@@ -185,6 +185,8 @@ class BatchRunner:
             self._break(self._no_room(longest))
             return []
         self._land_all()
+        if self.broken is not None:
+            return []  # by one of those
         self._release()
         self._tried = batch[0]
         return [batch]

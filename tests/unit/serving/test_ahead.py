@@ -254,3 +254,21 @@ async def test_a_shard_whose_caller_has_gone_is_forgotten_though_its_batch_flies
     assert server._compute._taken == []
     assert sum(model.forwards) == 4 + 4 + 2
     assert await server.close()
+
+
+def test_nothing_has_a_second_try_where_the_batch_behind_it_broke_the_device() -> None:
+    errors: list[Exception] = []
+    model = AheadModel(late=True)
+    model.before = lambda batch: _raise(errors.pop(0)) if errors else None
+    subject = runner(model, 40)
+    for _ in range(2):
+        run(subject, shard_of(model, ["w " * 40]))
+    errors += [OutOfMemory("full"), EngineError("lost", fatal=True)]
+    run(subject, shard_of(model, ["w " * 30] * 2))
+    assert subject.broken is not None
+    assert subject.broken.message == "lost"
+    assert (subject.working, len(model.forwards)) == (False, 2)
+
+
+def _raise(error: Exception) -> None:
+    raise error
