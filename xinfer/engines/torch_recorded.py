@@ -50,6 +50,11 @@ class Shape:
         missing = self.tokens - sum(lengths)
         return missing >= 0 and len(lengths) + -(-missing // self.longest) <= self.rows and max(lengths) <= self.longest
 
+    def lengths(self) -> list[int]:
+        """Of rows that use all its tokens, none of them for filling up."""
+        longest = min(self.longest, TOKENS_A_ROW)
+        return [min(longest, self.tokens - start) for start in range(0, self.tokens, longest)]
+
     def starts(self, lengths: Sequence[int]) -> Ints:
         """(rows + 1,) where each row begins; rows without tokens begin at the end."""
         return np.concatenate([starts_of(lengths), np.full(self.rows - len(lengths), self.tokens, dtype=np.int64)])

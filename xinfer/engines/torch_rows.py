@@ -88,7 +88,11 @@ def filler(lengths: Sequence[int]) -> tuple[Encoded, ...]:
 
 def blank_rows(tokens: int, longest: int) -> tuple[Encoded, ...]:
     """Rows of no meaning: ``tokens`` together, ``longest`` each at most."""
-    lengths = [min(longest, tokens - start) for start in range(0, tokens, longest or 1)]
+    return blank([min(longest, tokens - start) for start in range(0, tokens, longest or 1)])
+
+
+def blank(lengths: Sequence[int]) -> tuple[Encoded, ...]:
+    """Rows of no meaning of these lengths."""
     return tuple(Encoded({"input_ids": np.zeros(length, dtype=np.int64)}, length) for length in lengths)
 
 

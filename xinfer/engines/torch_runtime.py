@@ -69,12 +69,16 @@ def prepare(context: LoadContext) -> tuple[torch.device, ...]:
     for index in range(count):
         if context.memory_bytes > 0:
             total = torch.cuda.get_device_properties(index).total_memory
-            fraction = (context.memory_bytes - CUDA_CONTEXT) / total
-            torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.01, fraction)), index)
+            torch.cuda.set_per_process_memory_fraction(fraction_of(context.memory_bytes, total), index)
         with torch.cuda.device(index):
             if context.spec.dtype is Dtype.BFLOAT16 and not torch.cuda.is_bf16_supported():
                 raise LaunchFailed("dtype: this GPU has no bfloat16; choose float16 or float32.")
     return tuple(torch.device("cuda", index) for index in range(count))
+
+
+def fraction_of(reserved: int, total: int) -> float:
+    """The part of a card's ``total`` bytes that torch may allocate where ``reserved`` bytes hold the CUDA context too; 0 to 1."""
+    return min(1.0, max(0.0, (reserved - CUDA_CONTEXT) / total))
 
 
 def loads_on(devices: Sequence[torch.device]) -> torch.device:

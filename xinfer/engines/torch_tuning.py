@@ -16,7 +16,7 @@ from xinfer.engines import torch_onednn, torch_unpadded
 from xinfer.engines.base import Encoded
 from xinfer.engines.failures import first_line
 from xinfer.engines.torch_recorded import PAYS, SIZES, Recorded, Shape
-from xinfer.engines.torch_rows import blank_rows
+from xinfer.engines.torch_rows import blank
 from xinfer.engines.torch_runtime import BATCH_ERRORS, TorchModel
 from xinfer.errors import XinferError
 
@@ -115,7 +115,7 @@ def record(model: TorchModel, clock: Callable[[], float] = time.perf_counter) ->
     plain, recorded = model.recorded, Recorded(model.computed, model.device)
     for tokens in SIZES:
         shape = Shape.of(tokens, model.max_tokens)
-        batch = blank_rows(tokens, min(shape.longest, max(PROBE_LENGTHS)))
+        batch = blank(shape.lengths())
         model.recorded = plain
         eager = _seconds(model, batch, clock)
         try:

@@ -143,6 +143,26 @@ def test_shapes_are_recorded_for_as_long_as_they_pay(folders: dict[str, Path]) -
     assert model.recorded.fitting([SIZES[2]]) is None
 
 
+def test_what_is_timed_is_the_recording(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, used, replay = load(folders["cross-encoder"], ModelType.RERANK), [], Recorded.replay
+    sizes = SIZES[: len(SIZES) - 2]
+
+    def watched(self: Recorded, shape: Shape, inputs: Any) -> Any:
+        used.append(shape.tokens)
+        return replay(self, shape, inputs)
+
+    monkeypatch.setattr(Recorded, "replay", watched)
+    assert torch_tuning.record(model, paced(1.0, [0.5] * (len(sizes) - 1) + [0.9]))
+    assert used == [tokens for tokens in sizes for _ in range(5)]
+
+
+@given(st.sampled_from(SIZES), st.sampled_from([32, 128, 512, 8192]))
+def test_a_shape_holds_the_rows_that_use_all_of_it(tokens: int, max_tokens: int) -> None:
+    shape = Shape.of(tokens, max_tokens)
+    assert sum(shape.lengths()) == tokens
+    assert shape.holds(shape.lengths())
+
+
 def test_nothing_is_kept_where_even_the_smallest_does_not_pay(folders: dict[str, Path]) -> None:
     model = load(folders["cross-encoder"], ModelType.RERANK)
     assert not torch_tuning.record(model, paced(1.0, [0.9]))
