@@ -143,6 +143,7 @@ class CallSequence:
         self._opening = opening
         self._before = True  # the opening has not come
         self._rest = ""
+        self._gap = ""
         self._calls = 0
         self._reader: CallReader | None = None
         self._as_text = False
@@ -156,15 +157,23 @@ class CallSequence:
         if found is None:
             ready = len(self._rest) - (held_back(self._rest, [self._opening]) if self._opening else len(self._rest))
             said, self._rest = self._rest[:ready], self._rest[ready:]
-            return [Content(said)] if said else []
+            return self._said(said)
         at, marker = found
         said, behind, self._rest, self._before = self._rest[:at], self._rest[at + len(marker) :], "", False
-        return ([Content(said)] if said.strip() else []) + self._of_calls(behind)
+        return self._said(said) + self._of_calls(behind)
+
+    def _said(self, text: str) -> list[Part]:
+        """White space before the calls is told only with text that follows it."""
+        text = self._gap + text
+        stripped = text.rstrip()
+        self._gap = text[len(stripped) :]
+        return [Content(stripped)] if stripped else []
 
     def end(self) -> list[Part]:
         """No more will come. A call that is cut off is left so; one of which not even the name is whole is text."""
-        text = self._rest + ("" if self._reader is None or self._reader.begun else self._opening + self._reader.text)
-        self._rest, self._reader = "", None
+        gap = self._gap if self._before else ""
+        text = gap + self._rest + ("" if self._reader is None or self._reader.begun else self._opening + self._reader.text)
+        self._rest, self._gap, self._reader = "", "", None
         return [Content(text)] if text else []
 
     def _of_calls(self, text: str) -> list[Part]:
@@ -173,7 +182,7 @@ class CallSequence:
             if self._reader is None:
                 text = text.lstrip(_BETWEEN)
                 if text and text[0] != "{":
-                    self._as_text = True
+                    self._as_text, text = True, self._gap + text
                 elif text:
                     self._reader = CallReader(self._calls)
                 continue
@@ -183,7 +192,7 @@ class CallSequence:
             text = rest
             if self._reader.broken:
                 self._as_text = True
-                text = rest if self._reader.begun else self._opening + self._reader.text + rest
+                text = rest if self._reader.begun else self._gap + self._opening + self._reader.text + rest
             if self._reader.broken or self._reader.done:
                 self._reader = None
         return [*parts, Content(text)] if text else parts
