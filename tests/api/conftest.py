@@ -16,10 +16,14 @@ from fastapi import FastAPI
 
 from tests.api.event_replicas import FakeReplicas, turn, zero
 from tests.api.fakes import FakeControl, FakeInference, ports
+from tests.api.few_answers import FewAnswers
 from tests.api.keyholders import KEYS, NOW, TOKEN, Guarded
+from tests.api.sleeping_replicas import SPEC as CHAT_SPEC
+from tests.api.sleeping_replicas import M as CHAT
 from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.protocol import Http
+from xinfer.cluster.routes import ModelRoutes
 from xinfer.settings import Limits, Timings
 
 LIMITS = Limits(body_bytes=200_000, documents=1000)
@@ -39,7 +43,7 @@ class Api:
 async def api() -> AsyncIterator[Api]:
     """In process: no socket."""
     inference, control = ports()
-    app = create_app(inference, control, limits=LIMITS, version="1.2.3", supervisor_address="10.0.0.9:5000")
+    app = create_app(inference, control, streams=FewAnswers(), limits=LIMITS, version="1.2.3", supervisor_address="10.0.0.9:5000")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield Api(app, inference, control, http)
 
@@ -48,9 +52,9 @@ async def api() -> AsyncIterator[Api]:
 async def guarded() -> AsyncIterator[Guarded]:
     """With keys."""
     inference, control = ports()
-    inference.table = replace(inference.table, keys=KEYS)
+    inference.table = replace(inference.table, keys=KEYS, models={**inference.table.models, CHAT: ModelRoutes(CHAT, CHAT_SPEC)})
     control.state = replace(control.state, keys=KEYS)
-    app = create_app(inference, control, limits=LIMITS, version="1", cluster_token=TOKEN, clock=lambda: NOW)
+    app = create_app(inference, control, streams=FewAnswers(), limits=LIMITS, version="1", cluster_token=TOKEN, clock=lambda: NOW)
     app.state.feed.close()  # its stream ends after the snapshot
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield Guarded(app, inference, control, http)
@@ -69,7 +73,7 @@ class Server:
 def server() -> Iterator[Server]:
     """uvicorn in a thread, on a port of its own."""
     inference, control = ports()
-    app = create_app(inference, control, limits=LIMITS, version="1.2.3")
+    app = create_app(inference, control, streams=FewAnswers(), limits=LIMITS, version="1.2.3")
     started = threading.Event()
 
     class Told(uvicorn.Server):

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from tests.api.event_replicas import Call, FakeReplicas, route, table, zero
+from tests.api.few_answers import FewAnswers
 from xinfer.api.app import create_app
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.links import ReplicaCalls, SupervisorControl
@@ -63,7 +64,7 @@ async def process() -> AsyncIterator[Process]:
     dispatcher = Dispatcher(replicas, limits=Limits(), timings=Timings())
     dispatcher.update_routes(table(route("m-0")))
     control = SupervisorControl(supervisor, ReplicaCalls(), dispatcher.routes, dispatcher.update_routes)  # type: ignore[arg-type]
-    app = create_app(dispatcher, control, limits=Limits(body_bytes=200_000), version="1")
+    app = create_app(dispatcher, control, streams=FewAnswers(), limits=Limits(body_bytes=200_000), version="1")
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, http=Http, ws="none", lifespan="off", log_level="warning", timeout_graceful_shutdown=2))

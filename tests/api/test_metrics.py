@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.conftest import LIMITS, Api
 from tests.api.fakes import ports
+from tests.api.few_answers import FewAnswers
 from xinfer.actors.messages import ReplicaStats
 from xinfer.api.app import create_app
 from xinfer.api.exposition import exposition, own
@@ -133,7 +134,7 @@ class Others:
 async def test_a_scrape_of_one_process_has_the_series_of_all() -> None:
     inference, control = ports()
     inference.figures = LATENCY
-    app = create_app(inference, control, limits=LIMITS, version="1", siblings=Others(), process="api-0")
+    app = create_app(inference, control, streams=FewAnswers(), limits=LIMITS, version="1", siblings=Others(), process="api-0")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         found = read((await http.get("/metrics")).text)
         assert (await http.get("/v1/requests/elsewhere/why")).json() == {"request_id": "elsewhere"}

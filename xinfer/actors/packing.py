@@ -11,6 +11,7 @@ from dataclasses import fields
 from operator import attrgetter
 
 from xinfer.batching.work import ShardResult, WorkItem
+from xinfer.generation.job import Emission, GenerationJob
 
 _row = attrgetter(*(field.name for field in fields(WorkItem)))
 
@@ -34,3 +35,20 @@ def unpack_result(packed: bytes) -> ShardResult:
     """The reverse."""
     found: ShardResult = pickle.loads(packed)
     return found
+
+
+def pack(value: GenerationJob | tuple[Emission, ...]) -> bytes:
+    """A job, or what came of some."""
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack_job(packed: bytes) -> GenerationJob:
+    """The reverse."""
+    job: GenerationJob = pickle.loads(packed)
+    return job
+
+
+def unpack_emissions(packed: bytes) -> tuple[Emission, ...]:
+    """The reverse."""
+    emissions: tuple[Emission, ...] = pickle.loads(packed)
+    return emissions

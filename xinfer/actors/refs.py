@@ -25,7 +25,7 @@ from xinfer.actors.messages import (
     WorkerUsage,
     Written,
 )
-from xinfer.actors.packing import pack_items, unpack_result
+from xinfer.actors.packing import pack, pack_items, unpack_emissions, unpack_result
 from xinfer.actors.watch import News, Whole
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.files import ModelFiles
@@ -38,6 +38,7 @@ from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.control.events import Event
 from xinfer.errors import DeadlineExceeded, ReplicaLost, SupervisorUnreachable, WorkerNotFound
+from xinfer.generation.job import Emission, GenerationJob
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
@@ -88,6 +89,18 @@ class ReplicaRef:
     async def run(self, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
         """Run one shard, ahead of what is not urgent. Raises ReplicaBusy, EngineError."""
         return unpack_result(await self._call("run", pack_items(items), urgent, timeout=timeout))
+
+    async def begin(self, caller: str, job: GenerationJob, timeout: float) -> int:
+        """Begin one answer; tokens of its prompt. Raises InvalidItem, ReplicaBusy, EngineError."""
+        return await self._call("begin", caller, pack(job), timeout=timeout)  # type: ignore[no-any-return]
+
+    async def pull(self, caller: str, seen: Mapping[str, int], wait: float, timeout: float) -> tuple[Emission, ...]:
+        """More of this caller's answers, as soon as there is any; empty after ``wait`` seconds."""
+        return unpack_emissions(await self._call("pull", caller, dict(seen), wait, timeout=timeout))
+
+    async def cancel(self, keys: Sequence[str], timeout: float) -> None:
+        """Nobody waits for these answers."""
+        await self._call("cancel", tuple(keys), timeout=timeout)
 
     async def stats(self, timeout: float) -> ReplicaStats:
         """Figures since it became ready."""

@@ -1,28 +1,44 @@
-"""ReplicaActor: a thin shell around ``serving.ModelServer``. One per process."""
+"""ReplicaActor: a thin shell around ``serving.ModelServer``, or ``Generator`` for a language model. One per process."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 import xoscar as xo
 
+from xinfer.actors.figures import of_generator, of_server
 from xinfer.actors.messages import Loaded, LoadProgress, ReplicaStats
-from xinfer.actors.packing import pack_result, unpack_items
+from xinfer.actors.packing import pack, pack_result, unpack_items, unpack_job
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.replica import Assignment, Phase, Progress
 from xinfer.engines import registry
-from xinfer.engines.base import LoadContext
+from xinfer.engines.base import EncoderEngine, LoadContext
+from xinfer.engines.generative import GenerativeEngine
 from xinfer.errors import EngineError, LaunchFailed, ReplicaBusy, XinferError
 from xinfer.processes.runtime import settle
 from xinfer.processes.torch_gate import allow_torch
+from xinfer.serving.generator import Generator
 from xinfer.serving.server import ModelServer
 from xinfer.sources.fetch import fetch_model
 
 log = structlog.get_logger(__name__)
+
+
+@contextlib.contextmanager
+def _border(what: str) -> Iterator[None]:
+    try:
+        yield
+    except XinferError:
+        raise
+    except Exception as error:
+        log.exception("the engine failed", on=what)
+        raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
 
 
 class ReplicaActor(xo.StatelessActor):
@@ -34,7 +50,7 @@ class ReplicaActor(xo.StatelessActor):
         self._kind = kind
         self._threads = threads
         self._cache = Path(cache)
-        self._server: ModelServer | None = None
+        self._server: ModelServer | Generator | None = None
         self._draining = False
         self._loading: asyncio.Task[Loaded] | None = None
         self._state = LoadProgress(Phase.SPAWNING, Progress(Phase.SPAWNING.value, since=time.time()))
@@ -75,18 +91,24 @@ class ReplicaActor(xo.StatelessActor):
             memory_bytes=replica.reserved_bytes,
             options=self._assignment.options,
         )
-        engine = registry.get(spec.engine)
-        server = await ModelServer.load(
-            engine,
-            context,
-            on_warmup=lambda: self._enter(Phase.WARMING, 0.9),
-            dtype_open=self._assignment.dtype_open,
-            stored=self._assignment.calibration,
-        )
-        self._server = server
-        reports = server.reports()
+        loaded = await self._loaded(context)
         settle()
         self._enter(Phase.READY, 1.0)
+        return loaded
+
+    async def _loaded(self, context: LoadContext) -> Loaded:
+        engine = registry.get(context.spec.engine)
+        warming = lambda: self._enter(Phase.WARMING, 0.9)  # noqa: E731
+        if isinstance(engine, GenerativeEngine):
+            generator = self._server = await Generator.load(engine, context, warming)
+            capacity = generator.capacity
+            return Loaded(generator.reports(), generator.speed, capacity.kv_tokens, context.spec.dtype, capacity=capacity)
+        if not isinstance(engine, EncoderEngine):
+            raise LaunchFailed(f"engine: {engine.name} neither generates nor encodes.", param="model_engine")
+        server = self._server = await ModelServer.load(
+            engine, context, warming, dtype_open=self._assignment.dtype_open, stored=self._assignment.calibration
+        )
+        reports = server.reports()
         return Loaded(
             reports=reports,
             speed=server.speed,
@@ -118,38 +140,39 @@ class ReplicaActor(xo.StatelessActor):
         Raises:
             ReplicaBusy: draining or not loaded; EngineError: the engine failed on every item.
         """
-        if self._server is None or self._draining:
+        if not isinstance(self._server, ModelServer) or self._draining:
             raise ReplicaBusy(f"Replica {self.uid} takes no work now.")
         items = unpack_items(packed)
-        try:
+        with _border(f"a shard of {len(items)}"):
             return pack_result(await self._server.run(items, urgent))
-        except XinferError:
-            raise
-        except Exception as error:
-            log.exception("shard failed", items=len(items))
-            raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+
+    async def begin(self, caller: str, packed: bytes) -> int:
+        """Begin one answer of a language model, for ``pull`` to bring; tokens of its prompt.
+
+        Raises:
+            ReplicaBusy: no room, draining or not loaded; InvalidItem: it cannot ever be done; EngineError: the engine failed.
+        """
+        if not isinstance(self._server, Generator) or self._draining:
+            raise ReplicaBusy(f"Replica {self.uid} takes no work now.")
+        job = unpack_job(packed)
+        with _border(f"the beginning of {job.key}"):
+            return await self._server.begin(caller, job)
+
+    async def pull(self, caller: str, seen: Mapping[str, int], wait: float) -> bytes:
+        """More of this caller's answers, packed; ``Generator.pull`` says when."""
+        return pack(await self._server.pull(caller, seen, wait) if isinstance(self._server, Generator) else ())
+
+    async def cancel(self, keys: Sequence[str]) -> None:
+        """Nobody waits for these answers."""
+        if isinstance(self._server, Generator):
+            self._server.cancel(keys)
 
     async def stats(self) -> ReplicaStats:
         """Figures since it became ready."""
-        replica = self._assignment.replica
-        figures = ReplicaStats(replica.id, replica.epoch)
-        if self._server is None:
-            return figures
-        s = self._server.stats()
-        return replace(
-            figures,
-            items=s.items,
-            tokens=s.tokens,
-            busy_seconds=s.busy_seconds,
-            queued_items=s.queued_items,
-            queued_tokens=s.queued_tokens,
-            batches=s.batches,
-            oom_splits=s.oom_splits,
-            budget_tokens=s.budget_tokens,
-            padded_tokens=s.padded_tokens,
-            slowdown=s.slowdown,
-            histograms=s.histograms,
-        )
+        figures = ReplicaStats(self._assignment.replica.id, self._assignment.replica.epoch)
+        if isinstance(self._server, Generator):
+            return of_generator(figures, self._server)
+        return figures if self._server is None else of_server(figures, self._server)
 
     async def health(self) -> None:
         """A real forward of one item; a replica that makes progress on a long queue is healthy."""
@@ -157,7 +180,7 @@ class ReplicaActor(xo.StatelessActor):
             await self._server.health()
 
     async def drain(self) -> None:
-        """Take no new work and return when the last shard is answered."""
+        """Take no new work and return when the last shard, or the last answer, is told."""
         self._draining = True
         if self._server is not None:
             await self._server.drained()

@@ -9,16 +9,19 @@ import xoscar as xo
 
 from xinfer.api.dispatch import Dispatcher
 from xinfer.api.exposition import own
+from xinfer.api.figures import combined
 from xinfer.api.meter import Meter
 from xinfer.api.ports import Calls
+from xinfer.api.streams import Streams
 
 
 class ApiActor(xo.StatelessActor):
     """The story of each request and the calls in flight live in the process that took them."""
 
-    def __init__(self, dispatcher: Dispatcher, calls: Calls, meter: Meter) -> None:
+    def __init__(self, dispatcher: Dispatcher, streams: Streams, calls: Calls, meter: Meter) -> None:
         super().__init__()
         self._dispatcher = dispatcher
+        self._streams = streams
         self._calls = calls
         self._meter = meter
 
@@ -32,4 +35,4 @@ class ApiActor(xo.StatelessActor):
 
     async def metrics(self) -> bytes:
         """What this process has counted, pickled: the transport would pickle every sample by itself."""
-        return pickle.dumps(own(self._meter, self._dispatcher.stats(), self._dispatcher.routes()))
+        return pickle.dumps(own(self._meter, combined(self._dispatcher.stats(), self._streams.stats()), self._dispatcher.routes()))

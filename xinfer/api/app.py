@@ -12,9 +12,9 @@ from xinfer.api import errors
 from xinfer.api.feed import Feed
 from xinfer.api.gate import Gate
 from xinfer.api.meter import Meter, Metered
-from xinfer.api.ports import Control, Inference, Service, Siblings
+from xinfer.api.ports import Answers, Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
-from xinfer.api.routes import catalog, cluster, docs, embeddings, events, health, keys, launches, models, plan, requests, rerank
+from xinfer.api.routes import catalog, chat, cluster, docs, embeddings, events, health, keys, launches, models, plan, requests, rerank
 from xinfer.api.straight import Straight
 from xinfer.settings import Limits, Timings
 from xinfer.web import static
@@ -32,6 +32,7 @@ def create_app(
     inference: Inference,
     control: Control,
     *,
+    streams: Answers,
     limits: Limits,
     version: str,
     supervisor_address: str = "",
@@ -44,7 +45,7 @@ def create_app(
     """Build the application.
 
     Args:
-        inference: the dispatcher of this process.
+        inference, streams: the dispatchers of this process, for encoders and for language models.
         control: the way to the supervisor.
         limits: of one request.
         version: what /v1/cluster/version says.
@@ -57,16 +58,16 @@ def create_app(
     """
     app = FastAPI(title="xinfer", version=version, redirect_slashes=False, docs_url=None, redoc_url=None)
     loads, begun = timings or Timings(), time.monotonic()
-    app.state.service = Service(inference, control, limits, loads, version, supervisor_address, begun, clock, siblings)
+    app.state.service = Service(inference, streams, control, limits, loads, version, supervisor_address, begun, clock, siblings)
     app.state.meter = Meter(process)
     app.state.feed = Feed(control)
-    rooms = (rerank, embeddings, models, launches, plan, cluster, events, catalog, requests, keys, health, docs)
+    rooms = (rerank, embeddings, chat, models, launches, plan, cluster, events, catalog, requests, keys, health, docs)
     for room in rooms:
         app.include_router(room.router)
     app.include_router(static.pages())
     app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])
     errors.install(app)
-    app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes])
+    app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes, *chat.router.routes])
     app.add_middleware(Gate, routes=inference.routes, cluster_token=cluster_token, clock=clock)
     app.add_middleware(Metered, meter=app.state.meter)
     app.add_middleware(errors.Border, new_id=lambda: uuid.uuid4().hex)

@@ -20,7 +20,7 @@ from xinfer.api.stories import Stories
 from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.load import ModelLoad
-from xinfer.cluster.routes import RouteTable
+from xinfer.cluster.routes import ModelRoutes, RouteTable
 from xinfer.errors import DeadlineExceeded, EngineError, ModelNotFound, ReplicaLost, Unavailable, XinferError
 from xinfer.routing.load import Flight, ReplicaLoad
 from xinfer.routing.pending import PendingRequest
@@ -51,6 +51,7 @@ class Dispatcher:
 
     Args:
         caller: the way to the replicas.
+        served: which models of a table are its.
         clock: monotonic seconds.
         dice: breaks ties; a ``random.Random``.
         api_processes: of this server; they share each replica's window.
@@ -62,6 +63,7 @@ class Dispatcher:
     def __init__(
         self,
         caller: ReplicaCaller,
+        served: Callable[[ModelRoutes], bool] = lambda routes: True,
         *,
         limits: Limits,
         timings: Timings,
@@ -70,6 +72,7 @@ class Dispatcher:
         api_processes: int = 1,
     ) -> None:
         self._caller = caller
+        self._served = served
         self._limits = limits
         self._timings = timings
         self._clock = clock
@@ -102,7 +105,8 @@ class Dispatcher:
         self._table = table
         if table.version >= 0:
             self._first_routes.set()
-        for uid, routes in table.models.items():
+        mine = {uid: routes for uid, routes in table.models.items() if self._served(routes)}
+        for uid, routes in mine.items():
             model = self._models.get(uid)
             if model is None:
                 model = self._models[uid] = _Model(self._router(uid))
@@ -111,7 +115,7 @@ class Dispatcher:
                 model.told = False
             model.router.update(routes, now)
         for uid, model in list(self._models.items()):
-            if uid not in table.models:
+            if uid not in mine:
                 model.router.update(None, now)
             self._kick(uid, model)
 

@@ -20,7 +20,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from xinfer.actors.messages import ReplicaStats
+from xinfer.actors.messages import GenerationStats, ReplicaStats
 from xinfer.api.meter import Meter
 from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.routes import RouteTable
@@ -47,6 +47,16 @@ _HELP = {
     "xinfer_replica_batch_tokens": "Padded tokens of a batch.",
     "xinfer_replica_batch_items": "Items of a batch.",
     "xinfer_replica_padding_ratio": "Padded over true tokens of a batch; 1 is no padding.",
+    "xinfer_replica_cancelled_answers": "Answers that nobody waited for to their end.",
+    "xinfer_replica_prompt_tokens": "Tokens of the prompts answered.",
+    "xinfer_replica_cached_tokens": "Of those, tokens that were in the KV cache already.",
+    "xinfer_replica_generated_tokens": "Tokens generated since the replica became ready.",
+    "xinfer_replica_streams": "Answers being generated, of all API processes.",
+    "xinfer_replica_kv_held_tokens": "Tokens of KV room that those may come to.",
+    "xinfer_replica_kv_tokens": "Tokens of KV room in all.",
+    "xinfer_replica_first_token_seconds": "Seconds from the beginning of an answer at the replica to its first token.",
+    "xinfer_replica_token_seconds": "Seconds between two tokens of an answer.",
+    "xinfer_replica_answer_tokens": "Tokens of an answer.",
     "xinfer_queue_seconds": "Seconds from a request's arrival to the sending of its items, for its part of each shard; by API process.",
     "xinfer_request_seconds": "Seconds from a request's arrival at the queue to its end, whatever that was; by API process.",
     "xinfer_model_queued_requests": "Requests of the model that wait; by API process.",
@@ -108,8 +118,21 @@ def _models_by_replica(table: RouteTable) -> dict[str, str]:
 
 
 def _reported(stats: ReplicaStats) -> dict[str, Any]:
-    figures = {field.name: getattr(stats, field.name) for field in fields(stats) if field.name not in {"epoch", "histograms"}}
-    return {f"{name}_total" if name in COUNTED else name: value for name, value in figures.items()} | dict(stats.histograms)
+    figures = {field.name: getattr(stats, field.name) for field in fields(stats) if field.name not in {"epoch", "histograms", "generation"}}
+    told = {f"{name}_total" if name in COUNTED else name: value for name, value in figures.items()} | dict(stats.histograms)
+    return told if stats.generation is None else told | _generated(stats.generation)
+
+
+def _generated(stats: GenerationStats) -> dict[str, Any]:
+    return {
+        "cancelled_answers_total": stats.cancelled,
+        "prompt_tokens_total": stats.prompt_tokens,
+        "cached_tokens_total": stats.cached_tokens,
+        "generated_tokens_total": stats.tokens,
+        "streams": stats.active,
+        "kv_held_tokens": stats.held_tokens,
+        "kv_tokens": stats.kv_tokens,
+    }
 
 
 def _merged(processes: Iterable[Sequence[Metric]]) -> Iterator[Metric]:

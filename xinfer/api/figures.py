@@ -9,6 +9,8 @@ from xinfer.api.latency import Latency
 from xinfer.cluster.ids import ModelUid
 from xinfer.routing.load import ReplicaLoad
 from xinfer.routing.router import ModelRouter
+from xinfer.routing.stream import StreamLoad
+from xinfer.routing.streams import StreamRouter
 
 
 def figures(routers: Mapping[ModelUid, ModelRouter], latencies: Mapping[ModelUid, Latency], now: float) -> dict[str, Any]:
@@ -67,4 +69,45 @@ def _replica(load: ReplicaLoad, now: float) -> dict[str, Any]:
         "tokens_total": counters.tokens,
         "compute_seconds_total": counters.compute_seconds,
         "busy_seconds": counters.busy_seconds,
+    }
+
+
+def combined(stats: Mapping[str, Any], streams: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of encoders and of language models, by model and by replica."""
+    return {**stats, **{name: {**stats.get(name, {}), **streams.get(name, {})} for name in ("models", "replicas")}}
+
+
+def stream_figures(routers: Mapping[ModelUid, StreamRouter]) -> dict[str, Any]:
+    """``{"models": {uid: numbers}, "replicas": {replica_id: numbers}}`` of language models."""
+    return {
+        "models": {str(uid): _streams(router) for uid, router in routers.items()},
+        "replicas": {
+            str(replica_id): {"model": str(uid), **_stream_replica(load)}
+            for uid, router in routers.items()
+            for replica_id, load in router.loads.items()
+        },
+    }
+
+
+def _streams(router: StreamRouter) -> dict[str, Any]:
+    return {
+        "queued_requests": len(router.queue),
+        "streams": sum(len(load.streams) for load in router.pulling()),
+        "requests_total": router.requests,
+        "errors_total": router.errors,
+        "tokens_total": router.tokens,
+        "resumes_total": router.resumes,
+    }
+
+
+def _stream_replica(load: StreamLoad) -> dict[str, Any]:
+    return {
+        "slot": load.route.slot,
+        "epoch": int(load.route.epoch),
+        "streams": len(load.streams),
+        "ejected": int(load.ejected),
+        "breaker_open": int(load.breaker.is_open),
+        "answers_total": load.answers,
+        "tokens_total": load.tokens,
+        "errors_total": load.errors,
     }

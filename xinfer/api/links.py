@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -17,6 +17,7 @@ from xinfer.cluster.reading import Reading
 from xinfer.cluster.routes import Route, RouteTable
 from xinfer.cluster.snapshot import Snapshot
 from xinfer.errors import SupervisorUnreachable, XinferError
+from xinfer.generation.job import Emission, GenerationJob
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
@@ -46,6 +47,18 @@ class ReplicaCalls:
     async def run(self, route: Route, items: tuple[WorkItem, ...], timeout: float, urgent: bool = False) -> ShardResult:
         """Run one shard. Raises ReplicaLost, ReplicaBusy, DeadlineExceeded, EngineError."""
         return await self._ref(route).run(items, timeout, urgent)
+
+    async def begin(self, route: Route, caller: str, job: GenerationJob, timeout: float) -> int:
+        """Begin one answer. Raises InvalidItem, ReplicaLost, ReplicaBusy, DeadlineExceeded, EngineError."""
+        return await self._ref(route).begin(caller, job, timeout)
+
+    async def pull(self, route: Route, caller: str, seen: Mapping[str, int], wait: float, timeout: float) -> tuple[Emission, ...]:
+        """More of this caller's answers. Raises ReplicaLost, DeadlineExceeded."""
+        return await self._ref(route).pull(caller, seen, wait, timeout)
+
+    async def cancel(self, route: Route, keys: Sequence[str], timeout: float) -> None:
+        """Nobody waits for these. Raises ReplicaLost, DeadlineExceeded."""
+        await self._ref(route).cancel(keys, timeout)
 
     async def probe(self, route: Route) -> bool:
         """Whether the replica answers a real forward."""

@@ -26,8 +26,10 @@ from xinfer.api.links import ReplicaCalls, SupervisorControl, poll_routes
 from xinfer.api.protocol import Http
 from xinfer.api.reporting import report_loads
 from xinfer.api.siblings import ApiSiblings
+from xinfer.api.streams import Streams
+from xinfer.catalog.spec import ModelType
 from xinfer.cluster.ids import Address
-from xinfer.cluster.routes import RouteTable
+from xinfer.cluster.routes import ModelRoutes, RouteTable
 from xinfer.processes import runtime
 from xinfer.processes.counts import Counts
 from xinfer.processes.tls import serving
@@ -50,29 +52,33 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         pool, address = await open_pool(settings.control_host, None)
         supervisor = SupervisorRef(Address(payload["control"]))
         calls = ReplicaCalls()
-        dispatcher = Dispatcher(calls, limits=settings.limits, timings=settings.timings, api_processes=settings.api_processes)
+        limits, timings = settings.limits, settings.timings
+        dispatcher = Dispatcher(calls, _encodes, limits=limits, timings=timings, api_processes=settings.api_processes)
+        streams = Streams(calls, _generates, limits=limits, timings=timings, news=dispatcher.news)
 
         def update(table: RouteTable) -> None:
+            streams.update_routes(table)
             dispatcher.update_routes(table)
             calls.keep(table)
 
         control = SupervisorControl(supervisor, calls, dispatcher.routes, update)
         polling = asyncio.create_task(poll_routes(supervisor, dispatcher.routes, update, address), name="route poll")
-        reporting = asyncio.create_task(report_loads(supervisor, dispatcher, address, settings.timings.scale.report), name="load reports")
+        reporting = asyncio.create_task(report_loads(supervisor, (dispatcher, streams), address, timings.scale.report), name="load reports")
         siblings = ApiSiblings(supervisor, address)
         counting = asyncio.create_task(siblings.watch(dispatcher.share_with), name="sibling count") if settings.api_processes > 1 else None
         app = create_app(
             dispatcher,
             control,
-            limits=settings.limits,
+            streams=streams,
+            limits=limits,
             version=__version__,
             supervisor_address=payload["control"],
-            timings=settings.timings,
+            timings=timings,
             siblings=siblings,
             process=payload["name"],
             cluster_token=os.environ.get("XOSCAR_AUTH_KEY", ""),
         )
-        await xo.create_actor(ApiActor, dispatcher, app.state.service.calls, app.state.meter, address=address, uid=API_UID)
+        await xo.create_actor(ApiActor, dispatcher, streams, app.state.service.calls, app.state.meter, address=address, uid=API_UID)
         # Until there are routes, callers wait in the socket's backlog instead of being told to come again.
         await dispatcher.first_routes(FIRST_ROUTES)
         runtime.settle()
@@ -83,10 +89,19 @@ def main(payload: dict[str, Any], announce: Callable[[dict[str, Any]], None]) ->
         reporting.cancel()
         if counting is not None:
             counting.cancel()
+        await streams.close()
         await dispatcher.close()
         await pool.stop()
 
     return runtime.run(serve, settings.log_level)
+
+
+def _generates(routes: ModelRoutes) -> bool:
+    return routes.spec.type is ModelType.LLM
+
+
+def _encodes(routes: ModelRoutes) -> bool:
+    return not _generates(routes)
 
 
 class _Server(uvicorn.Server):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -18,6 +19,7 @@ from xinfer.cluster.keys import Key
 from xinfer.cluster.reading import Reading
 from xinfer.cluster.routes import RouteTable
 from xinfer.cluster.snapshot import Snapshot
+from xinfer.generation.job import Emission, GenerationJob
 from xinfer.schemas.cluster import RebalanceReply, RebalanceRequest
 from xinfer.schemas.launch import LaunchRequest, Placement, PlanReply
 from xinfer.schemas.models import ScaleRequest
@@ -74,6 +76,27 @@ class Inference(Protocol):
 
     def why(self, request_id: str) -> Mapping[str, Any] | None:
         """Where a recent request's time went, or None if this process does not know it."""
+
+
+class Growing(Protocol):
+    """One answer of a language model."""
+
+    def __aiter__(self) -> AsyncIterator[Emission]:
+        """As it grows, to its end. Raises any XinferError."""
+
+
+class Answers(Protocol):
+    """Answers of language models; works with the supervisor dead."""
+
+    def open(self, uid: ModelUid, job: GenerationJob, *, key: str = "") -> AbstractAsyncContextManager[Growing]:
+        """One answer, which ends when the context is left.
+
+        Raises:
+            ModelNotFound, ModelLoading, Unavailable, TooManyRequests.
+        """
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters and gauges of this process (``api.figures``)."""
 
 
 class Control(Protocol):
@@ -265,6 +288,7 @@ class Service:
     """
 
     inference: Inference
+    streams: Answers
     control: Control
     limits: Limits
     timings: Timings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xinfer.actors.messages import ReplicaStats, Scaled
-from xinfer.catalog.spec import ModelSpec, ModelType
+from xinfer.catalog.spec import LlmTraits, ModelSpec, ModelType
 from xinfer.cluster.deployment import Deployment, ScaleNote
 from xinfer.cluster.ids import ModelUid, ReplicaId
 from xinfer.cluster.replica import HOLDS_SLOT, Phase, Replica
@@ -28,7 +28,7 @@ from xinfer.schemas.models import (
     ScaleReply,
 )
 
-ABILITIES = {ModelType.RERANK: ["rerank"], ModelType.EMBEDDING: ["embed"], ModelType.LLM: ["generate", "chat"]}
+ABILITIES = {ModelType.RERANK: ["rerank"], ModelType.EMBEDDING: ["embed"]}
 STATUS = {
     Phase.READY: "READY",
     Phase.DRAINING: "TERMINATING",
@@ -43,6 +43,10 @@ _ORDER = list(Phase)
 def replicas_of(snapshot: Snapshot, uid: ModelUid) -> list[Replica]:
     """The replicas of one model by number."""
     return sorted((r for r in snapshot.replicas.values() if r.model_uid == uid), key=lambda r: r.ordinal)
+
+
+def _abilities(spec: ModelSpec) -> list[str]:
+    return (spec.llm or LlmTraits()).abilities if spec.type is ModelType.LLM else list(ABILITIES[spec.type])
 
 
 def deployment_of(snapshot: Snapshot, uid: str) -> Deployment:
@@ -187,7 +191,7 @@ def _entry(uid: str, spec: ModelSpec, created_at: float, replica: int) -> ModelE
         model_uid=uid,
         model_name=spec.name,
         model_type=spec.type.value,
-        model_ability=list(ABILITIES[spec.type]),
+        model_ability=_abilities(spec),
         model_engine=spec.engine,
         model_format=spec.format,
         quantization=spec.quantization,

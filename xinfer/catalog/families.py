@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from xinfer.catalog.spec import DTYPE_BYTES, Dtype, EmbeddingTraits, ModelType, RerankTraits, Source
+from xinfer.catalog.spec import DTYPE_BYTES, Dtype, EmbeddingTraits, LlmTraits, ModelType, RerankTraits, Source, weight_file
 from xinfer.catalog.uri import format_source, parse_source
 from xinfer.errors import ConfigError
 
-_ENGINES = {"pytorch": ("sentence_transformers",), "onnx": ("onnxruntime",)}
-_DTYPES = {"pytorch": (Dtype.FLOAT32, Dtype.FLOAT16, Dtype.BFLOAT16), "onnx": (Dtype.FLOAT32,)}
+_ENGINES = {"pytorch": ("sentence_transformers",), "onnx": ("onnxruntime",), "gguf": ("llamacpp",)}
+_DTYPES = {"pytorch": (Dtype.FLOAT32, Dtype.FLOAT16, Dtype.BFLOAT16), "onnx": (Dtype.FLOAT32,), "gguf": (Dtype.FLOAT32,)}
 
 
 def _source(value: object) -> object:
@@ -36,18 +36,19 @@ class Variant(_Data):
         engines: that can run it; default by format.
         dtypes: it can run in; default by format.
         weight_bytes: of the weight files; 0 = parameters × size of the dtype.
-        onnx_file: relative path, for format "onnx".
+        onnx_file: relative path, for format "onnx"; ``gguf_file``: for "gguf".
         auto: may be chosen without being asked for; default: not quantised.
         remote_code: loading runs Python code of the repository.
         sources: written as text (``catalog.uri``), tried in order.
     """
 
-    format: Literal["pytorch", "onnx"] = "pytorch"
+    format: Literal["pytorch", "onnx", "gguf"] = "pytorch"
     quantization: str = "none"
     engines: tuple[str, ...] = ()
     dtypes: tuple[Dtype, ...] = ()
     weight_bytes: int = Field(default=0, ge=0)
     onnx_file: str = "model.onnx"
+    gguf_file: str = ""
     auto: bool = False
     remote_code: bool = False
     sources: tuple[SourceText, ...] = Field(min_length=1)
@@ -60,6 +61,11 @@ class Variant(_Data):
         form = data.get("format", "pytorch")
         derived = {"engines": _ENGINES.get(form, ()), "dtypes": _DTYPES.get(form, ()), "auto": data.get("quantization", "none") == "none"}
         return {**derived, **data}
+
+    @property
+    def weight_file(self) -> str:
+        """As ``ModelSpec.weight_file``."""
+        return weight_file(self.format, self.onnx_file, self.gguf_file)
 
     def bytes_in(self, dtype: Dtype, parameters: int) -> int:
         """Bytes of the weights once loaded in ``dtype``."""
@@ -86,13 +92,14 @@ class Family(_Data):
     dtype: Dtype = Dtype.FLOAT32
     rerank: RerankTraits | None = None
     embedding: EmbeddingTraits | None = None
+    llm: LlmTraits | None = None
     variants: tuple[Variant, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _has_its_traits(self) -> Family:
-        given = {kind for kind, traits in ((ModelType.RERANK, self.rerank), (ModelType.EMBEDDING, self.embedding)) if traits is not None}
-        if given != {self.type}:
-            raise ValueError(f"{self.name}: a {self.type.value} model has exactly the traits '{self.type.value}'")
+        traits = {ModelType.RERANK: self.rerank, ModelType.EMBEDDING: self.embedding, ModelType.LLM: self.llm}
+        if {kind for kind, given in traits.items() if given is not None} != {self.type}:
+            raise ValueError(f"{self.name}: a {self.type.value} model has exactly the traits '{self.type.value.lower()}'")
         if self.embedding is not None and (self.embedding.dimensions <= 0 or self.embedding.pooling is None):
             raise ValueError(f"{self.name}: embedding.dimensions and embedding.pooling are needed")
         if self.rerank is not None and self.rerank.scorer == "causal_lm" and not (self.rerank.template and self.rerank.instruction):
@@ -121,6 +128,8 @@ class Family(_Data):
             "parameters": self.parameters,
             "model_specs": [self._variant_entry(v) for v in self.variants],
         }
+        if self.llm is not None:
+            entry |= {"context_length": self.llm.context_tokens, "model_ability": self.llm.abilities}
         if self.embedding is not None:
             entry |= {"dimensions": self.embedding.dimensions, "prompts": dict(self.embedding.prompts)}
         return entry

@@ -8,6 +8,27 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class GgufFile:
+    """One GGUF file, as its header describes it.
+
+    Attributes:
+        path: relative to the folder; ``size`` in bytes.
+        name: of the model.
+        context_tokens: it was trained with; 0 = unsaid.
+        kv_bytes_per_token: of a KV cache in 16 bits.
+        template: of chats, "" = none.
+    """
+
+    path: str
+    size: int
+    architecture: str = ""
+    name: str = ""
+    context_tokens: int = 0
+    kv_bytes_per_token: int = 0
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFiles:
     """A model folder as found on a worker.
 
@@ -15,6 +36,7 @@ class ModelFiles:
         path: absolute.
         pytorch_bytes: size of the safetensors / bin weights, 0 if none.
         onnx_files: (relative path, bytes) of every .onnx file, with the external data that belongs to it.
+        gguf_files: every .gguf file that is a model.
         config: config.json, {} if missing.
         pooling: 1_Pooling/config.json, {} if missing.
         modules: modules.json, [] if missing.
@@ -27,6 +49,7 @@ class ModelFiles:
     path: str
     pytorch_bytes: int = 0
     onnx_files: tuple[tuple[str, int], ...] = ()
+    gguf_files: tuple[GgufFile, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     pooling: Mapping[str, Any] = field(default_factory=dict)
     modules: tuple[Mapping[str, Any], ...] = ()

@@ -98,8 +98,10 @@ def _resolve_family(query: ModelQuery, family: Family, engines: frozenset[str], 
         max_tokens=family.max_tokens,
         sources=_reachable(variant, query, offline, cached),
         onnx_file=variant.onnx_file,
+        gguf_file=variant.gguf_file,
         rerank=family.rerank,
         embedding=family.embedding,
+        llm=family.llm,
         trust_remote_code=query.trust_remote_code,
         packages=query.packages,
         languages=family.languages,
@@ -185,5 +187,5 @@ def _reachable(variant: Variant, query: ModelQuery, offline: bool, cached: froze
         source
         for source in variant.sources
         if query.hub in {None, source.kind}
-        and (not offline or not isinstance(source, HubSource) or cache_key(source, variant.format, variant.onnx_file) in cached)
+        and (not offline or not isinstance(source, HubSource) or cache_key(source, variant.format, variant.weight_file) in cached)
     )

@@ -7,11 +7,12 @@ from typing import Any, Literal, NoReturn
 
 from xinfer.catalog.families import Families, Family
 from xinfer.catalog.files import ModelFiles
+from xinfer.catalog.gguf import resolve_gguf
 from xinfer.catalog.query import ModelQuery, auto_dtypes, either, parse_dtype
 from xinfer.catalog.spec import DTYPE_BYTES, Dtype, EmbeddingTraits, LocalSource, ModelSpec, ModelType, RerankTraits
 from xinfer.errors import InvalidRequest, ModelNotFound
 
-_EXPECTED = "expected config.json and weights (*.safetensors, *.bin or *.onnx)"
+_EXPECTED = "expected config.json and weights (*.safetensors, *.bin or *.onnx), or a GGUF file"
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}
 _QUANTISED = ("int8", "uint8", "quantized", "q4", "bnb4", "int4", "fp16", "float16")
 _FORMAT_ENGINE = {"pytorch": "sentence_transformers", "onnx": "onnxruntime"}
@@ -31,6 +32,8 @@ def resolve_folder(
     """
     if files is None:
         raise ModelNotFound(f"model_path {query.path!r} is not a model folder on any worker: {_EXPECTED}", param="model_path")
+    if files.gguf_files and (wanted is ModelType.LLM or not (files.pytorch_bytes or files.onnx_files)):
+        return resolve_gguf(query, wanted, named, families, files, engines)
     family = named or matching_family(files, wanted, families)
     _check_complete(files, family, wanted)
     kind = _type_of(files, wanted, family)

@@ -9,9 +9,15 @@ from xinfer.catalog.packages import checked
 from xinfer.catalog.spec import Dtype, ModelType
 from xinfer.errors import InvalidRequest
 
-_TYPES = {"rerank": ModelType.RERANK, "reranker": ModelType.RERANK, "embedding": ModelType.EMBEDDING, "embeddings": ModelType.EMBEDDING}
+_TYPES = {
+    "rerank": ModelType.RERANK,
+    "reranker": ModelType.RERANK,
+    "embedding": ModelType.EMBEDDING,
+    "embeddings": ModelType.EMBEDDING,
+    "llm": ModelType.LLM,
+}
 _HUBS = ("huggingface", "modelscope", "pypi")
-_FORMATS = ("pytorch", "onnx")
+_FORMATS = ("pytorch", "onnx", "gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class ModelQuery:
     Attributes:
         name: family name or alias; with ``path`` it only says which family the folder is of.
         path: folder on the worker.
-        type: "rerank" or "embedding" in any case; None = whatever the model is.
+        type: "rerank", "embedding" or "LLM" in any case; None = whatever the model is.
         engine, format, quantization: None = the catalogue chooses.
         dtype: "auto", "float32", "float16" or "bfloat16".
         hub: take the files only from "huggingface", "modelscope" or "pypi".
@@ -45,17 +51,13 @@ def parse_type(text: str | None) -> ModelType | None:
     """``model_type`` in any case; None or "" stay open.
 
     Raises:
-        InvalidRequest: unknown, or a type that is not offered.
+        InvalidRequest: unknown.
     """
     key = (text or "").strip().lower()
     if not key:
         return None
-    if key == "llm":
-        raise InvalidRequest(
-            f"model_type {text!r} is not offered yet: this server runs 'rerank' and 'embedding' models", param="model_type"
-        )
     if key not in _TYPES:
-        raise InvalidRequest(f"model_type {text!r} is unknown: use 'rerank' or 'embedding'", param="model_type")
+        raise InvalidRequest(f"model_type {text!r} is unknown: use 'rerank', 'embedding' or 'LLM'", param="model_type")
     return _TYPES[key]
 
 

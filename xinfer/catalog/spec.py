@@ -101,16 +101,48 @@ class EmbeddingTraits(_Frozen):
     matryoshka: bool = False
 
 
+class LlmTraits(_Frozen):
+    """How a language model speaks.
+
+    Attributes:
+        context_tokens: of prompt and answer together.
+        kv_bytes_per_token: of its KV cache; 0 = unknown.
+        chat: it has a chat template.
+        tools: how it writes calls of tools: each between <tool_call> and </tool_call> ("marked"), behind [TOOL_CALLS] ("listed"),
+            or as the whole answer ("bare"); None = it calls none.
+        reasoning: it thinks between <think> and </think> first; "opened" where the prompt ends with <think> already.
+        kv_tokens: room of a replica's KV cache, of all sequences together; ``sequences``: at once. A launch may say otherwise.
+    """
+
+    context_tokens: int = 2048
+    kv_bytes_per_token: int = 0
+    chat: bool = True
+    tools: Literal["marked", "listed", "bare"] | None = None
+    reasoning: Literal["marked", "opened"] | None = None
+    kv_tokens: int = 32_768
+    sequences: int = 16
+
+    @property
+    def abilities(self) -> list[str]:
+        """As listings name them."""
+        return [
+            "generate",
+            *(["chat"] if self.chat else []),
+            *(["tools"] if self.tools else []),
+            *(["reasoning"] if self.reasoning else []),
+        ]
+
+
 class ModelSpec(_Frozen):
     """One model in one variant with its engine and dtype decided.
 
     Attributes:
         name: family name, or the folder's name for a local path.
         engine: the file in ``engines/`` that runs it.
-        format: "pytorch" (safetensors or bin) or "onnx".
+        format: "pytorch" (safetensors or bin), "onnx" or "gguf".
         quantization: "none", "int8", …
         weight_bytes: size of the weight files; the base of the memory estimate.
-        max_tokens: inputs are truncated to this.
+        max_tokens: inputs are truncated to this; of a language model, the context.
         auto_dtypes: others that "auto" may choose instead of ``dtype``, best first; empty once a dtype is asked for or decided.
         sources: tried in order; the first that is cached or can be reached is used.
         packages: requirements of its replicas beyond what their worker has (``catalog.packages``).
@@ -120,7 +152,7 @@ class ModelSpec(_Frozen):
     name: str
     type: ModelType
     engine: str
-    format: Literal["pytorch", "onnx"] = "pytorch"
+    format: Literal["pytorch", "onnx", "gguf"] = "pytorch"
     quantization: str = "none"
     dtype: Dtype = Dtype.FLOAT32
     auto_dtypes: tuple[Dtype, ...] = ()
@@ -128,14 +160,26 @@ class ModelSpec(_Frozen):
     max_tokens: int = 512
     sources: tuple[Source, ...] = Field(min_length=1)
     onnx_file: str = "model.onnx"
+    gguf_file: str = ""
     rerank: RerankTraits | None = None
     embedding: EmbeddingTraits | None = None
+    llm: LlmTraits | None = None
     trust_remote_code: bool = False
     packages: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     description: str = ""
 
+    @property
+    def weight_file(self) -> str:
+        """The one file of a repository that has the weights; "" where they are in files of their own names."""
+        return weight_file(self.format, self.onnx_file, self.gguf_file)
+
     def in_dtype(self, dtype: Dtype) -> ModelSpec:
         """The same model in ``dtype``, decided: the weights take another size in memory, and nothing is left to choose."""
         size = self.weight_bytes * DTYPE_BYTES[dtype] // DTYPE_BYTES[self.dtype]
         return self.model_copy(update={"dtype": dtype, "auto_dtypes": (), "weight_bytes": size})
+
+
+def weight_file(form: str, onnx_file: str, gguf_file: str) -> str:
+    """The one file that has the weights in this format; "" where they are in files of their own names."""
+    return {"onnx": onnx_file, "gguf": gguf_file}.get(form, "")

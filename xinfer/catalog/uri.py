@@ -66,7 +66,7 @@ def format_source(source: Source) -> str:
     return f"{source.kind}://{source.repo}{revision}"
 
 
-def cache_key(source: Source, form: str, onnx_file: str) -> str:
-    """What a cache holds of a source: a hub repository's ONNX file and its PyTorch weights are two things."""
+def cache_key(source: Source, form: str, weight_file: str) -> str:
+    """What a cache holds of a source: a hub repository's PyTorch weights and each of its ONNX or GGUF files are different things."""
     text = format_source(source)
-    return f"{text} {onnx_file}" if isinstance(source, HubSource) and form == "onnx" else text
+    return f"{text} {weight_file}" if isinstance(source, HubSource) and form != "pytorch" else text

@@ -27,12 +27,15 @@ def estimate(spec: ModelSpec, engine_base_bytes: int, device_kind: DeviceKind, n
     Weight files times 1.2, plus workspace of the larger of the weights and 512 MiB (1 GiB on a GPU), plus a base: what the engine's
     libraries take (``engine_base_bytes``) where the host's memory is the device's, a CUDA context on a GPU. Of several
     devices each has its share of the layers; a GPU has a context and a workspace of its own, the host's memory is shared out.
+    A language model's workspace does not grow with its weights; its KV cache is counted whole, as it is taken at load.
     """
+    kv = 0 if spec.llm is None else spec.llm.kv_bytes_per_token * spec.llm.kv_tokens
+    weights = _shared(spec.weight_bytes, n_devices)
     if device_kind is DeviceKind.GPU:
-        weights = _shared(spec.weight_bytes, n_devices)
-        return weights * 6 // 5 + CUDA_CONTEXT + max(CUDA_WORKSPACE, weights)
-    whole = spec.weight_bytes * 6 // 5 + engine_base_bytes + max(MIN_WORKSPACE, spec.weight_bytes)
-    return _shared(whole, n_devices)
+        workspace = CUDA_WORKSPACE if spec.llm is not None else max(CUDA_WORKSPACE, weights)
+        return weights * 6 // 5 + CUDA_CONTEXT + workspace + _shared(kv, n_devices)
+    workspace = MIN_WORKSPACE if spec.llm is not None else max(MIN_WORKSPACE, spec.weight_bytes)
+    return _shared(spec.weight_bytes * 6 // 5 + engine_base_bytes + workspace + kv, n_devices)
 
 
 def redivided(bytes_per_device: int, before: int, after: int, device_kind: DeviceKind) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xinfer.catalog.spec import Dtype, ModelSpec
 from xinfer.cluster.calibration import StoredCalibration
+from xinfer.cluster.capacity import Capacity
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId
 from xinfer.cluster.slot import Slot
@@ -94,6 +95,8 @@ class Replica:
     """Calibrated tokens/s; 0 while unknown."""
     budget_tokens: int = 0
     """Padded tokens a batch may hold; 0 while unknown."""
+    capacity: Capacity | None = None
+    """Of a language model; None while unknown."""
     dtype: Dtype | None = None
     """In which this life runs; None while it has still to choose."""
 

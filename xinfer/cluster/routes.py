@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import ModelSpec
+from xinfer.cluster.capacity import Capacity
 from xinfer.cluster.deployment import Deployment
 from xinfer.cluster.ids import Address, Epoch, ModelUid, ReplicaId, WorkerId
 from xinfer.cluster.keys import Keys
@@ -22,6 +23,7 @@ class Route:
         speed: calibrated tokens/s; 0 while unknown.
         budget_tokens: padded tokens a batch may hold; 0 while unknown.
         slot: ``ADDR@0`` for people and metrics.
+        capacity: of a language model; None = none, or unknown.
     """
 
     replica_id: ReplicaId
@@ -31,6 +33,7 @@ class Route:
     speed: float = 0.0
     budget_tokens: int = 0
     slot: str = ""
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)

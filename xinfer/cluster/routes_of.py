@@ -90,6 +90,7 @@ def _routes(replicas: Sequence[Replica], workers: Mapping[WorkerId, Worker]) -> 
             address=replica.address,
             speed=replica.speed,
             budget_tokens=replica.budget_tokens,
+            capacity=replica.capacity,
             slot="" if replica.slot is None else slot_text(replica.slot, workers),
         )
         worker = workers.get(replica.slot.worker_id) if replica.slot is not None else None

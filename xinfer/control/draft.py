@@ -231,7 +231,8 @@ def _shown(replica: Replica) -> tuple[object, ...]:
     """Equal for two states of a replica only if routes cannot tell them apart."""
     ready_before = replica.ready_at > 0
     if replica.phase is Phase.READY:
-        return (Phase.READY, ready_before, replica.epoch, replica.address, replica.speed, replica.budget_tokens, replica.slot)
+        measured = (replica.speed, replica.budget_tokens, replica.capacity)
+        return (Phase.READY, ready_before, replica.epoch, replica.address, *measured, replica.slot)
     if replica.phase in ON_THEIR_WAY:
         warming = replica.phase is Phase.WARMING
         return (Phase.QUEUED, ready_before, replica.epoch if replica.address else None, replica.address, warming)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.calibration import StoredCalibration
+from xinfer.cluster.capacity import Capacity
 from xinfer.cluster.deployment import Demand, Deployment, Scaling
 from xinfer.cluster.device import DeviceReport
 from xinfer.cluster.ids import Address, DeviceUuid, Epoch, ModelUid, ReplicaId, WorkerId
@@ -193,6 +194,7 @@ class ReplicaReady:
         budget_tokens: padded tokens a batch may hold; 0 = unknown.
         dtype: in which it runs, chosen by itself if that was open; None = the deployment's. ``dtype_why``: how it was chosen.
         calibration: what it measured, or confirmed.
+        capacity: of a language model.
     """
 
     replica_id: ReplicaId
@@ -206,6 +208,7 @@ class ReplicaReady:
     dtype: Dtype | None = None
     dtype_why: str = ""
     calibration: StoredCalibration | None = None
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)

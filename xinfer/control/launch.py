@@ -79,7 +79,7 @@ def compile_launch(
     workers = [worker for worker in snapshot.workers.values() if worker.state is not WorkerState.LOST]
     places = compile_pins(counted(request), workers)
     division = division_of(places, request, spec.engine, divisions)
-    dtype = choice(spec, _reachable(places, [worker for worker in workers if spec.engine in worker.engines]), remembered)
+    dtype = choice(_roomy(spec, options), _reachable(places, [worker for worker in workers if spec.engine in worker.engines]), remembered)
     spec = dtype.spec
     # To choose, two copies of the weights are held for a moment, which only the estimate has room for.
     figures = None if dtype.open else measured
@@ -168,6 +168,17 @@ def _typed(name: str, value: Any, kind: type) -> Any:
             except ValueError:
                 pass
     raise InvalidRequest(f"{name} must be {_NAMES.get(kind, kind.__name__)}, not {str(value)[:80]!r}.", param=name)
+
+
+def _roomy(spec: ModelSpec, options: Mapping[str, Any]) -> ModelSpec:
+    """A language model with the KV room and the sequences that the launch names."""
+    wanted = {field: options[name] for name, field in (("kv_tokens", "kv_tokens"), ("max_sequences", "sequences")) if name in options}
+    if spec.llm is None or not wanted:
+        return spec
+    for name, least, most in (("kv_tokens", 256, 1 << 24), ("max_sequences", 1, 1024)):
+        if name in options and not least <= options[name] <= most:
+            raise InvalidRequest(f"{name} must be from {least} to {most}, not {options[name]}.", param=name)
+    return spec.model_copy(update={"llm": spec.llm.model_copy(update=wanted)})
 
 
 def _bytes(place: PinnedDemand, spec: ModelSpec, base: int, workers: Sequence[Worker], measured: Measured | None) -> int:

@@ -73,6 +73,7 @@ def ready(draft: Draft, event: ReplicaReady) -> None:
         loaded=True,
         speed=event.speed,
         budget_tokens=event.budget_tokens,
+        capacity=event.capacity,
         dtype=event.dtype or (deployment.spec.dtype if deployment is not None else None),
         ready_at=draft.now,
         avoid=(),

@@ -186,6 +186,7 @@ def _adopt(draft: Draft, known: Replica, reported: Replica) -> None:
         "reports": reported.reports,
         "speed": reported.speed,
         "budget_tokens": reported.budget_tokens,
+        "capacity": reported.capacity,
         "dtype": reported.dtype,
     }
     deployment = draft.deployments.get(known.model_uid)

@@ -155,6 +155,10 @@ class Engine(ABC):
     def available(cls) -> bool:
         """Whether the packages it needs are installed (found, not imported)."""
 
+
+class EncoderEngine(Engine):
+    """An engine whose models score or embed; those that generate are in ``generative``."""
+
     @abstractmethod
     def load(self, context: LoadContext) -> LoadedModel:
         """Load weights onto the device.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from xinfer.catalog.spec import Dtype, ModelType
-from xinfer.engines.base import Engine, LoadContext, LoadedModel
+from xinfer.engines.base import EncoderEngine, LoadContext, LoadedModel
 from xinfer.engines.installed import installed
 from xinfer.errors import LaunchFailed
 
 
-class OnnxRuntimeEngine(Engine):
+class OnnxRuntimeEngine(EncoderEngine):
     """ONNX graphs on CPU and CUDA."""
 
     name: ClassVar[str] = "onnxruntime"

@@ -14,6 +14,7 @@ _PLACES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "sentence_transformers": ("xinfer.engines.sentence_transformers", "SentenceTransformersEngine"),
         "onnxruntime": ("xinfer.engines.onnxruntime", "OnnxRuntimeEngine"),
+        "llamacpp": ("xinfer.engines.llamacpp", "LlamaCppEngine"),
     }
 )
 _ALIASES: Mapping[str, str] = MappingProxyType(
@@ -25,6 +26,8 @@ _ALIASES: Mapping[str, str] = MappingProxyType(
         "transformers": "sentence_transformers",
         "onnx": "onnxruntime",
         "ort": "onnxruntime",
+        "llama.cpp": "llamacpp",
+        "xllamacpp": "llamacpp",
     }
 )
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from xinfer.catalog.spec import Dtype, ModelType
 from xinfer.cluster.device import Division
-from xinfer.engines.base import Engine, LoadContext, LoadedModel
+from xinfer.engines.base import EncoderEngine, LoadContext, LoadedModel
 from xinfer.engines.installed import installed
 from xinfer.errors import LaunchFailed
 
 
-class SentenceTransformersEngine(Engine):
+class SentenceTransformersEngine(EncoderEngine):
     """PyTorch checkpoints on CPU and CUDA."""
 
     name: ClassVar[str] = "sentence_transformers"

@@ -10,14 +10,22 @@ from xinfer.generation.scan import held_back
 class StopStrings:
     """Of one answer.
 
+    Args:
+        held: what was held back where an answer goes on that began elsewhere.
+
     Attributes:
         stopped_by: the stop string that ended it; None as long as none has.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], held: str = "") -> None:
         self._stops = tuple(stop for stop in stops if stop)
-        self._rest = ""
+        self._rest = held
         self.stopped_by: str | None = None
+
+    @property
+    def held(self) -> str:
+        """Text that may become a stop string."""
+        return self._rest
 
     def feed(self, text: str) -> str:
         """More text in, what may be said out; nothing once it has stopped."""

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.routes import Route
-from xinfer.routing.load import Flight, ReplicaLoad, speeds
+from xinfer.routing import standing
+from xinfer.routing.load import Flight, ReplicaLoad
+from xinfer.routing.speeds import speeds
 
 
 class Fleet:
@@ -69,12 +71,8 @@ class Fleet:
 
     def probes(self, now: float) -> list[ReplicaLoad]:
         """Ejected replicas that are still listed and due for a probe; each is returned once until its result is in."""
-        due = [load for load in self.loads.values() if load.ejected and not load.probing and now >= load.probe_at]
-        for load in due:
-            load.probing = True
-        return due
+        return standing.probes(self.loads.values(), now)
 
     def wake_at(self, now: float) -> list[float]:
         """Times at which a replica changes by itself."""
-        times = [load.closed_until for load in self.loads.values() if load.closed_until > now and not load.ejected]
-        return times + [load.probe_at for load in self.loads.values() if load.ejected and not load.probing]
+        return standing.changes_at(self.loads.values(), now)

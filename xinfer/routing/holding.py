@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from xinfer.cluster.routes import ModelRoutes
 from xinfer.errors import ModelLoading, ModelNotFound, Unavailable, XinferError
-from xinfer.routing.pending import PendingRequest
 
 LOADING_RETRY = 2.0
 FAILED_RETRY = 30.0
@@ -34,6 +34,13 @@ def refusal(uid: str, routes: ModelRoutes | None, was_ready: bool, waited: float
     if waited >= hold:
         return ModelLoading(f"no replica of model {uid!r} became ready within {hold:g} s", retry_after=LOADING_RETRY)
     return None
+
+
+class Waiting(Protocol):
+    """Something that waits since ``arrived``."""
+
+    @property
+    def arrived(self) -> float: ...
 
 
 class Hold:
@@ -73,7 +80,7 @@ class Hold:
         waited = now - max(arrived, arrived if self.since is None else self.since)
         return refusal(self._uid, self.routes, self._was_ready, waited, self._hold, self._wake)
 
-    def wake_at(self, waiting: Sequence[PendingRequest]) -> float | None:
+    def wake_at(self, waiting: Sequence[Waiting]) -> float | None:
         """When the first of them, oldest first, has waited too long; None = never, by the clock."""
         if self.since is None or not waiting:
             return None

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from xinfer.batching.work import ShardResult
 from xinfer.cluster.ids import ReplicaId
 from xinfer.cluster.routes import Route
-from xinfer.routing.breaker import Breaker
 from xinfer.routing.pending import PendingItem, Place
+from xinfer.routing.standing import Standing
 
 DEFAULT_BUDGET = 2048
-BUSY_PAUSE = 0.05
-FIRST_PROBE = 1.0
-LONGEST_PROBE = 15.0
 MEMORY = 0.2
 
 
@@ -64,7 +61,7 @@ class Counters:
 
 
 @dataclass(slots=True, eq=False)
-class ReplicaLoad:
+class ReplicaLoad(Standing):
     """One life of one replica. The window is two batch budgets, divided among the API processes.
 
     Attributes:
@@ -84,12 +81,6 @@ class ReplicaLoad:
     urgent_tokens: int = 0
     urgent_flights: int = 0
     head_since: float = 0.0
-    closed_until: float = 0.0
-    ejected: bool = False
-    probing: bool = False
-    probe_at: float = 0.0
-    probe_wait: float = FIRST_PROBE
-    breaker: Breaker = field(default_factory=Breaker)
     counters: Counters = field(default_factory=Counters)
 
     @property
@@ -181,35 +172,3 @@ class ReplicaLoad:
         counters.tokens += int(result.tokens.sum())
         counters.compute_seconds += result.compute_seconds
         counters.busy_seconds = max(counters.busy_seconds, result.busy_seconds)
-
-    def busy(self, now: float) -> None:
-        """It refused a shard: closed until its next reply, or for a moment if nothing is under way."""
-        self.closed_until = now + BUSY_PAUSE
-        self.breaker.released()
-
-    def eject(self, now: float) -> None:
-        """Take no more, until a newer epoch or a passed probe."""
-        self.ejected = True
-        self.probing = False
-        self.probe_wait = FIRST_PROBE
-        self.probe_at = now + FIRST_PROBE
-        self.breaker.released()
-
-    def probed(self, passed: bool, now: float) -> None:
-        """The probe's result: back to work, or the next one later."""
-        self.probing = False
-        if passed:
-            self.ejected = False
-            return
-        self.probe_wait = min(LONGEST_PROBE, self.probe_wait * 2)
-        self.probe_at = now + self.probe_wait
-
-
-def speeds(loads: Sequence[ReplicaLoad]) -> list[float]:
-    """Tokens/s of each; an unknown one is taken for the median of the known, and all alike while none is known."""
-    each = [load.speed for load in loads]
-    if all(each):
-        return each
-    known = sorted(speed for speed in each if speed > 0)
-    middle = known[len(known) // 2] if known else 1.0
-    return [speed or middle for speed in each]

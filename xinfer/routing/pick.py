@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from xinfer.routing.load import ReplicaLoad, speeds
+from xinfer.routing.load import ReplicaLoad
+from xinfer.routing.speeds import speeds
 
 FULL_SCAN = 16
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from xinfer.routing.fleet import Fleet
-from xinfer.routing.load import Flight, ReplicaLoad, speeds
+from xinfer.routing.load import Flight, ReplicaLoad
 from xinfer.routing.pending import INTERACTIVE, PendingItem, PendingRequest
 from xinfer.routing.pick import Dice, pick
 from xinfer.routing.queue import ItemQueue
 from xinfer.routing.shards import depth, form, share
+from xinfer.routing.speeds import speeds
 
 
 def next_flight(queue: ItemQueue, fleet: Fleet, dice: Dice, now: float, api_processes: int) -> Flight | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xinfer.catalog.spec import Dtype
 from xinfer.cluster.device import DeviceKind
-from xinfer.engines.base import Engine, LoadContext, LoadedModel
+from xinfer.engines.base import EncoderEngine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, XinferError
 from xinfer.serving.calibrate import ModelKind
 from xinfer.serving.forward import attempt
@@ -48,7 +48,7 @@ class Choice:
 
 
 def load_chosen(
-    engine: Engine, context: LoadContext, kind: ModelKind, dtype_open: Sequence[Dtype], clock: Callable[[], float]
+    engine: EncoderEngine, context: LoadContext, kind: ModelKind, dtype_open: Sequence[Dtype], clock: Callable[[], float]
 ) -> tuple[LoadedModel, Choice]:
     """Load in the spec's dtype, or in the one of ``dtype_open`` that proves best here. Runs on the compute thread.
 
@@ -67,7 +67,7 @@ def load_chosen(
 
 
 def _sound(
-    engine: Engine, context: LoadContext, kind: ModelKind, model: LoadedModel, half: Dtype, safe: Dtype
+    engine: EncoderEngine, context: LoadContext, kind: ModelKind, model: LoadedModel, half: Dtype, safe: Dtype
 ) -> tuple[LoadedModel, Choice]:
     """Half precision, unless a probe overflows or fails in it."""
     values = _values(model, kind)
@@ -79,7 +79,13 @@ def _sound(
 
 
 def _faster(
-    engine: Engine, context: LoadContext, kind: ModelKind, safe_model: LoadedModel, safe: Dtype, half: Dtype, clock: Callable[[], float]
+    engine: EncoderEngine,
+    context: LoadContext,
+    kind: ModelKind,
+    safe_model: LoadedModel,
+    safe: Dtype,
+    half: Dtype,
+    clock: Callable[[], float],
 ) -> tuple[LoadedModel, Choice]:
     """Half precision if it is faster here and says the same. Both models are held for the comparison."""
     expected = _values(safe_model, kind)

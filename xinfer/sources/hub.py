@@ -25,7 +25,7 @@ def hubs_offline(env: Mapping[str, str]) -> bool:
     return any(env.get(name, "").strip().lower() not in _FALSE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
-def download(source: HubSource, entry: Entry, job: Job, form: Format, onnx_file: str) -> None:
+def download(source: HubSource, entry: Entry, job: Job, form: Format, weight_file: str) -> None:
     """Fetch what the format needs into ``entry.files``; what an earlier attempt left is resumed.
 
     Raises:
@@ -49,7 +49,7 @@ def download(source: HubSource, entry: Entry, job: Job, form: Format, onnx_file:
         elif line.strip():
             said["last"] = line.strip()
 
-    status = run_module(job, "xinfer.sources.hubclient", [source.model_dump_json(), str(entry.files), form, onnx_file], {}, hear)
+    status = run_module(job, "xinfer.sources.hubclient", [source.model_dump_json(), str(entry.files), form, weight_file], {}, hear)
     if "xinfer:disk" in said:
         code = int(said["xinfer:disk"])
         raise OSError(code, os.strerror(code))
@@ -57,7 +57,7 @@ def download(source: HubSource, entry: Entry, job: Job, form: Format, onnx_file:
         raise SourceError(said.get("xinfer:failed") or f"{label} could not be fetched: {said.get('last', f'exit status {status}')}")
 
 
-def existing_snapshot(source: HubSource, form: Format, onnx_file: str) -> Path | None:
+def existing_snapshot(source: HubSource, form: Format, weight_file: str) -> Path | None:
     """A complete snapshot in the user's own Hugging Face cache, so that nothing is fetched twice."""
     if source.kind != "huggingface":
         return None
@@ -73,7 +73,9 @@ def existing_snapshot(source: HubSource, form: Format, onnx_file: str) -> Path |
         names = file_names(path)
     except (errors.LocalEntryNotFoundError, OSError, ValueError):
         return None
-    complete = "config.json" in names and has_weights(names, form, onnx_file) and not _missing_shards(path, names)
+    if form == "gguf":
+        return path if has_weights(names, form, weight_file) else None
+    complete = "config.json" in names and has_weights(names, form, weight_file) and not _missing_shards(path, names)
     return path if complete and any(name.startswith(("tokenizer", "vocab", "sentencepiece", "spiece")) for name in names) else None
 
 

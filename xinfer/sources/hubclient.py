@@ -25,32 +25,33 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 _STREAMS = 4
+_FORMS: dict[str, Format] = {"pytorch": "pytorch", "onnx": "onnx", "gguf": "gguf"}
 
 
-def fetch_repository(source: HubSource, folder: Path, form: Format, onnx_file: str) -> None:
+def fetch_repository(source: HubSource, folder: Path, form: Format, weight_file: str) -> None:
     """Fetch what the format needs into the folder, resuming what is there.
 
     Raises:
         SourceError: with the reason; OSError: the disk said no.
     """
     if source.kind == "huggingface":
-        _huggingface(source, folder, form, onnx_file)
+        _huggingface(source, folder, form, weight_file)
     else:
-        _modelscope(source, folder, form, onnx_file)
+        _modelscope(source, folder, form, weight_file)
         # What its client keeps beside the files.
         for left in (path for path in folder.iterdir() if path.name.startswith(".")):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
 
 
-def _choose(sizes: dict[str, int], form: Format, onnx_file: str, label: str) -> list[str]:
-    chosen = select_files(sizes, form, onnx_file)
-    if not has_weights(chosen, form, onnx_file):
-        raise SourceError(f"{label} has no {onnx_file if form == 'onnx' else '*.safetensors or *.bin'}")
+def _choose(sizes: dict[str, int], form: Format, weight_file: str, label: str) -> list[str]:
+    chosen = select_files(sizes, form, weight_file)
+    if not has_weights(chosen, form, weight_file):
+        raise SourceError(f"{label} has no {weight_file if form != 'pytorch' else '*.safetensors or *.bin'}")
     _say(f"xinfer:total {sum(sizes[name] for name in chosen)}")
     return chosen
 
 
-def _huggingface(source: HubSource, folder: Path, form: Format, onnx_file: str) -> None:
+def _huggingface(source: HubSource, folder: Path, form: Format, weight_file: str) -> None:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -61,7 +62,7 @@ def _huggingface(source: HubSource, folder: Path, form: Format, onnx_file: str) 
     try:
         info = huggingface_hub.HfApi().model_info(source.repo, revision=source.revision, files_metadata=True, timeout=20)
         listed = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-        chosen = _choose({name: sibling.size or 0 for name, sibling in listed.items()}, form, onnx_file, label)
+        chosen = _choose({name: sibling.size or 0 for name, sibling in listed.items()}, form, weight_file, label)
         part = folder.parent / "parts" / str(info.sha)
         with ThreadPoolExecutor(_STREAMS) as pool:
             running = [pool.submit(_one_file, source.repo, str(info.sha), listed[name], folder, part, label) for name in chosen]
@@ -125,7 +126,7 @@ def _digest(path: Path, digest: hashlib._Hash) -> str:
     return digest.hexdigest()
 
 
-def _modelscope(source: HubSource, folder: Path, form: Format, onnx_file: str) -> None:
+def _modelscope(source: HubSource, folder: Path, form: Format, weight_file: str) -> None:
     label = format_source(source)
     api = importlib.import_module("modelscope.hub.api")
     snapshot = importlib.import_module("modelscope.hub.snapshot_download")
@@ -133,7 +134,7 @@ def _modelscope(source: HubSource, folder: Path, form: Format, onnx_file: str) -
     try:
         listed = api.HubApi().get_model_files(source.repo, revision=source.revision, recursive=True)
         sizes = {str(item["Path"]): int(item.get("Size") or 0) for item in listed if item.get("Type", "blob") != "tree"}
-        patterns = [glob.escape(name) for name in _choose(sizes, form, onnx_file, label)]
+        patterns = [glob.escape(name) for name in _choose(sizes, form, weight_file, label)]
         snapshot.snapshot_download(source.repo, revision=source.revision, local_dir=str(folder), allow_file_pattern=patterns)
     except failures as error:
         if is_disk_error(error):
@@ -163,9 +164,9 @@ def _say(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 when every file is there."""
-    text, folder, form, onnx_file = arguments
+    text, folder, form, weight_file = arguments
     try:
-        fetch_repository(HubSource.model_validate_json(text), Path(folder), "onnx" if form == "onnx" else "pytorch", onnx_file)
+        fetch_repository(HubSource.model_validate_json(text), Path(folder), _FORMS[form], weight_file)
     except SourceError as error:
         _say(f"xinfer:failed {error}")
         return 1

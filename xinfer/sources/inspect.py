@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xinfer.catalog.files import ModelFiles
+from xinfer.catalog.files import GgufFile, ModelFiles
 from xinfer.errors import ModelNotFound
+from xinfer.sources import gguf
 from xinfer.sources.confine import confine
 from xinfer.sources.select import onnx_with_data, weight_files
 
@@ -23,6 +25,7 @@ _TOKENIZERS = (
 )
 _UNSET_LENGTH = 10**6  # transformers writes 1e30 for "no limit known"
 _MAX_DEPTH = 3
+_PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 
 
 def inspect(path: Path, roots: Sequence[Path] | None = None) -> ModelFiles:
@@ -32,7 +35,7 @@ def inspect(path: Path, roots: Sequence[Path] | None = None) -> ModelFiles:
         roots: folders that it must be in, with every file of it, links followed; None = it may be anywhere.
 
     Raises:
-        ModelNotFound: not an absolute path, no folder, not readable, or a configuration that is not JSON.
+        ModelNotFound: not an absolute path, no folder and no GGUF file, not readable, or a configuration that is not JSON.
         Forbidden: outside of ``roots``; said before anything is looked at.
     """
     if not path.is_absolute():
@@ -40,6 +43,8 @@ def inspect(path: Path, roots: Sequence[Path] | None = None) -> ModelFiles:
     if roots is not None:
         confine(path, roots)
     try:
+        if path.is_file() and path.suffix == ".gguf":
+            return ModelFiles(path=str(path.parent), gguf_files=_gguf_files(path.parent, [path.name]))
         if not path.is_dir():
             raise ModelNotFound(f"model_path {str(path)!r} is not a folder on this worker", param="model_path")
         return _look(path)
@@ -74,6 +79,7 @@ def _look(path: Path) -> ModelFiles:
         path=str(path),
         pytorch_bytes=_total(path, weight_files(names)),
         onnx_files=tuple((name, _total(path, onnx_with_data(names, name))) for name in names if name.endswith(".onnx")),
+        gguf_files=_gguf_files(path, names),
         config=config,
         pooling=_mapping(path / str(pooling) / "config.json"),
         modules=modules,
@@ -82,6 +88,19 @@ def _look(path: Path) -> ModelFiles:
         needs_remote_code="auto_map" in config or any(_own_code(module) for module in modules),
         max_tokens=_max_tokens(path),
     )
+
+
+def _gguf_files(path: Path, names: Sequence[str]) -> tuple[GgufFile, ...]:
+    """Models; of one that is cut into parts the first, and no projector of pictures."""
+    found = []
+    for name in names:
+        later = _PART.search(name)
+        if name.endswith(".gguf") and not Path(name).name.startswith("mmproj") and (later is None or int(later[1]) == 1):
+            try:
+                found.append(gguf.read(path / name, name))
+            except gguf.NotGguf as error:
+                raise ModelNotFound(f"model_path: {path / name} is not a GGUF file: {error}", param="model_path") from error
+    return tuple(found)
 
 
 def _own_code(module: dict[str, Any]) -> bool:

@@ -91,9 +91,9 @@ def read_marker(marker: Path) -> str | None:
         return None
 
 
-def entry(cache: Path, source: HubSource | WheelSource, form: Format, onnx_file: str) -> Entry:
+def entry(cache: Path, source: HubSource | WheelSource, form: Format, weight_file: str) -> Entry:
     """The cache entry of a source; the files of another format of the same repository are another entry."""
-    key = cache_key(source, form, onnx_file)
+    key = cache_key(source, form, weight_file)
     tail = hashlib.sha256(key.encode()).hexdigest()[:10]
     readable = _READABLE.sub("--", key.split("://", 1)[1].split("#")[0])[:120]
     base = cache / source.kind / f"{readable}-{tail}"

@@ -84,12 +84,13 @@ def model_key(spec: ModelSpec) -> str:
 
 
 def spec_key(spec: ModelSpec) -> str:
-    """What decides a replica's memory: model, variant, engine, dtype, maximum length, size of the weights, packages."""
+    """What decides a replica's memory: model, variant, engine, dtype, maximum length, size of the weights, packages, KV room."""
     source = spec.sources[0].model_dump_json()
     return "|".join(
         (
             *(spec.name, spec.engine, spec.format, spec.quantization, spec.dtype.value),
             *(str(spec.max_tokens), str(spec.weight_bytes), source, *spec.packages),
+            *(() if spec.llm is None else (f"{spec.llm.kv_tokens} kv", f"{spec.llm.sequences} sequences")),
         )
     )
 

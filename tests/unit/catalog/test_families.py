@@ -121,7 +121,7 @@ def test_vectors_that_may_be_cut() -> None:
 
 def test_wheels_are_pinned_by_hash() -> None:
     wheels = [source for f in load_builtin() for v in f.variants for source in v.sources if source.kind == "pypi"]
-    assert len(wheels) == 3
+    assert len(wheels) == 4
     assert all(re.fullmatch("[0-9a-f]{64}", wheel.sha256 or "") for wheel in wheels)
 
 

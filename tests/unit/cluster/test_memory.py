@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.nouns import GIB, spec
+from xinfer.catalog.spec import LlmTraits
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.memory import CUDA_CONTEXT, CUDA_WORKSPACE, MIB, estimate, format_bytes, parse_bytes, redivided, with_headroom
 from xinfer.errors import InvalidRequest
@@ -100,3 +101,10 @@ def test_a_measured_figure_is_divided_anew_and_the_context_is_not(size: int, bef
     context = min(size, CUDA_CONTEXT) if kind is DeviceKind.GPU else 0
     assert 0 <= (again - context) * after - (size - context) * before < after
     assert redivided(size, before, before, kind) == size
+
+
+def test_a_language_models_kv_cache_is_counted_whole_and_its_workspace_does_not_grow() -> None:
+    llm = spec(weight_bytes=10 * GIB).model_copy(update={"llm": LlmTraits(kv_bytes_per_token=1 << 17, kv_tokens=16384)})
+    assert estimate(llm, 600 * MIB, DeviceKind.GPU) == 12 * GIB + CUDA_CONTEXT + CUDA_WORKSPACE + 2 * GIB
+    assert estimate(llm, 600 * MIB, DeviceKind.GPU, 2) == 6 * GIB + CUDA_CONTEXT + CUDA_WORKSPACE + GIB
+    assert estimate(llm, 600 * MIB, DeviceKind.CPU) == 14 * GIB + (600 + 512) * MIB

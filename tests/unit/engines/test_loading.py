@@ -13,8 +13,10 @@ from xinfer.catalog.spec import Dtype, EmbeddingTraits, LocalSource, ModelSpec, 
 from xinfer.cluster.device import DeviceKind
 from xinfer.cluster.ids import DeviceUuid
 from xinfer.engines import registry
-from xinfer.engines.base import LoadContext, LoadedModel
+from xinfer.engines.base import EncoderEngine, LoadContext
 from xinfer.errors import LaunchFailed
+
+ENCODERS = tuple(name for name in registry.names() if isinstance(registry.get(name), EncoderEngine))
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,14 @@ def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(path: Path, type_: ModelType, engine: str = "torch", kind: DeviceKind = DeviceKind.CPU, **fields: Any) -> LoadedModel:
+def load(path: Path, type_: ModelType, engine: str = "torch", kind: DeviceKind = DeviceKind.CPU, **fields: Any) -> Any:
     spec = ModelSpec(name="m", type=type_, engine=engine, sources=(LocalSource(path=str(path)),), **fields)
-    return registry.get(engine).load(LoadContext(path, spec, kind, (DeviceUuid("x"),), 1, 1 << 30))
+    chosen: Any = registry.get(engine)
+    return chosen.load(LoadContext(path, spec, kind, (DeviceUuid("x"),), 1, 1 << 30))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    for engine in registry.names():
+    for engine in ENCODERS:
         with pytest.raises(LaunchFailed, match=r"model_path: .*nowhere is not a folder"):
             load(tmp_path / "nowhere", ModelType.RERANK, engine)
 
@@ -50,9 +53,13 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_type_that_the_engine_does_not_run(reranker: Path) -> None:
-    for engine in registry.names():
+    for engine in ENCODERS:
         with pytest.raises(LaunchFailed, match=r"runs rerank and embedding models, not LLM"):
             load(reranker, ModelType.LLM, engine)
+    with pytest.raises(LaunchFailed, match=r"llamacpp runs language models, not rerank"):
+        load(reranker, ModelType.RERANK, "llamacpp")
+    with pytest.raises(LaunchFailed, match=r"is not a GGUF file"):
+        load(reranker, ModelType.LLM, "llamacpp")
 
 
 def test_float16_is_refused_on_the_cpu(reranker: Path) -> None:

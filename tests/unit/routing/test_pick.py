@@ -12,10 +12,11 @@ import pytest
 from xinfer.batching.work import BatchTrace, ShardResult, WorkItem
 from xinfer.cluster.ids import Address, Epoch, ReplicaId
 from xinfer.cluster.routes import Route
-from xinfer.routing.load import Flight, ReplicaLoad, speeds
+from xinfer.routing.load import Flight, ReplicaLoad
 from xinfer.routing.pending import PendingRequest
 from xinfer.routing.pick import pick
 from xinfer.routing.shards import share
+from xinfer.routing.speeds import speeds
 from xinfer.routing.tokens import Size
 
 

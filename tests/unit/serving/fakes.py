@@ -15,7 +15,7 @@ from xinfer.batching.work import WorkItem
 from xinfer.catalog.spec import Dtype, LocalSource, ModelSpec, ModelType
 from xinfer.cluster.device import DeviceKind, DeviceReport
 from xinfer.cluster.ids import DeviceUuid
-from xinfer.engines.base import Encoded, Engine, LoadContext, LoadedModel
+from xinfer.engines.base import Encoded, EncoderEngine, LoadContext, LoadedModel
 from xinfer.errors import EngineError, InvalidItem, OutOfMemory
 from xinfer.serving.calibrate import Calibration
 
@@ -75,7 +75,7 @@ class FakeModel(LoadedModel):
         self.closed.set()
 
 
-class FakeEngine(Engine):
+class FakeEngine(EncoderEngine):
     """Loads the model it was made with."""
 
     name: ClassVar[str] = "fake"

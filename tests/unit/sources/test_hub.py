@@ -31,11 +31,11 @@ from pathlib import Path
 from xinfer.catalog.spec import HubSource
 from xinfer.errors import XinferError
 from xinfer.sources.fetch import cached_keys, fetch
-source, cache, form, onnx_file, stop = HubSource.model_validate_json(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:6]
+source, cache, form, weight_file, stop = HubSource.model_validate_json(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:6]
 seen = []
 enough = lambda: stop == "half" and any(done > 1_000_000 for done, _ in seen)
 try:
-    path = fetch([source], cache, lambda label, done, total: seen.append([done, total]), enough, form=form, onnx_file=onnx_file)
+    path = fetch([source], cache, lambda label, done, total: seen.append([done, total]), enough, form=form, weight_file=weight_file)
     print(json.dumps({"path": str(path), "seen": seen, "keys": sorted(cached_keys(cache))}))
 except XinferError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))

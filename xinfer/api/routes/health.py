@@ -12,6 +12,7 @@ from starlette.responses import Response
 from xinfer.access import permit
 from xinfer.actors.messages import ReplicaStats
 from xinfer.api.exposition import CONTENT_TYPE, exposition, own
+from xinfer.api.figures import combined
 from xinfer.api.gate import caller
 from xinfer.api.limits import service
 from xinfer.api.ports import Control, Siblings
@@ -49,7 +50,7 @@ async def metrics(request: Request) -> Response:
     permit.demand_view(caller(request))
     it = service(request)
     reported, others = await asyncio.gather(_reported(it.control), _others(it.siblings))
-    mine = own(request.app.state.meter, it.inference.stats(), it.inference.routes())
+    mine = own(request.app.state.meter, combined(it.inference.stats(), it.streams.stats()), it.inference.routes())
     return Response(exposition([mine, *others], it.inference.routes(), reported), media_type=CONTENT_TYPE)
 
 
