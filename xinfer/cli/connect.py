@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from xinfer.cli import options
-from xinfer.client import Client, calls
+from xinfer.client import ChatPiece, Client, calls
 from xinfer.errors import ModelNotFound
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._client.close()
+
+    def chat(self, model: str, messages: list[Row], **more: Any) -> Generator[ChatPiece, None, None]:
+        """An answer as it grows."""
+        return self._client.chat_stream(model, messages, **more)
 
     def launch(self, body: Mapping[str, Any]) -> str:
         """Place a model without waiting for it; its uid."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "registrations": Command("Models", "xinfer.cli.models:registrations", "List the models that can be launched by name."),
     "rerank": Command("Inference", "xinfer.cli.infer:rerank", "Order documents by relevance to a query."),
     "embed": Command("Inference", "xinfer.cli.infer:embed", "Turn texts into vectors."),
+    "chat": Command("Inference", "xinfer.cli.chat:chat", "Talk with a chat model."),
     "why": Command("Inference", "xinfer.cli.why:why", "Show where a request's time went."),
     "bench": Command("Inference", "xinfer.cli.bench:bench", "Put a load on any server and measure it."),
     "slots": Command("Cluster", "xinfer.cli.slots:slots", "Show workers, their devices and what runs on them."),

@@ -3,5 +3,6 @@
 from xinfer.client.clients import AsyncClient, Client
 from xinfer.client.retry import Retry
 from xinfer.client.stream import ClusterEvent
+from xinfer.client.talking import ChatPiece
 
-__all__ = ["AsyncClient", "Client", "ClusterEvent", "Retry"]
+__all__ = ["AsyncClient", "ChatPiece", "Client", "ClusterEvent", "Retry"]

@@ -12,6 +12,9 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
+from xinfer.client import talking
+from xinfer.client.talking import Messages, body_of
+from xinfer.schemas.chat import ChatReply
 from xinfer.schemas.cluster import DrainReply, NodeEntry, RebalanceReply, SlotsReply, UpgradeReply, WorkerEntry
 from xinfer.schemas.keys import KeyEntry, KeyList, MadeKey
 from xinfer.schemas.launch import Placement, PlanReply, ReplicaChoice
@@ -128,6 +131,16 @@ def embed(
     input_ = texts if isinstance(texts, str) else list(texts)
     body = given(model=model, input=input_, encoding_format="base64", dimensions=dimensions, prompt_name=prompt_name)
     return Call("POST", "/v1/embeddings", _embeddings, json=body, headers=_headers(priority, request_id))
+
+
+def chat(model: str, messages: Messages, *, request_id: str | None = None, **options: Any) -> Call[ChatReply]:
+    """Go on with a conversation; the whole answer at once.
+
+    Args:
+        messages: with ``role`` and ``content`` each; a text is one message of the user.
+        options: as in ``ChatRequest``: ``max_tokens``, ``temperature``, ``seed``, ``stop``, ``tools``, …
+    """
+    return Call("POST", talking.PATH, model_of(ChatReply), json=body_of(model, messages, options), headers=_headers(None, request_id))
 
 
 def _headers(priority: Priority | None, request_id: str | None) -> dict[str, str]:

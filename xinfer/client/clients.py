@@ -15,11 +15,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from xinfer.client import calls, stream, watching
+from xinfer.client import calls, stream, talking, watching
 from xinfer.client.calls import Call
 from xinfer.client.failures import from_reply, from_transport
 from xinfer.client.retry import Retry
 from xinfer.client.stream import ClusterEvent
+from xinfer.client.talking import ChatPiece, Messages, body_of
 from xinfer.errors import ConfigError, DeadlineExceeded, XinferError
 
 P = ParamSpec("P")
@@ -182,6 +183,15 @@ class Client:
             if time.monotonic() >= end:
                 raise _not_ready(model_uid, timeout)
 
+    def chat_stream(self, model: str, messages: Messages, **options: Any) -> Generator[ChatPiece, None, None]:
+        """An answer as it grows; see ``chat``. Close the generator to end it early.
+
+        Raises:
+            ReplicaLost: the link broke in mid-answer; it is not asked for again, as what was said would be said twice.
+        """
+        timeout = httpx.Timeout(self._settings.timeout, connect=CONNECT)
+        return talking.follow(self._http, self.base_url, body_of(model, messages, options), timeout)
+
     def events(self, last_event_id: str = "") -> Generator[ClusterEvent, None, None]:
         """What happens in the cluster, as it happens: a snapshot, then changes and readings, for ever.
 
@@ -205,6 +215,7 @@ class Client:
 
     rerank = _method(calls.rerank)
     embed = _method(calls.embed)
+    chat = _method(calls.chat)
     why = _method(calls.why)
     abort = _method(calls.abort)
     plan = _method(calls.plan)
@@ -296,6 +307,11 @@ class AsyncClient:
             if time.monotonic() >= end:
                 raise _not_ready(model_uid, timeout)
 
+    def chat_stream(self, model: str, messages: Messages, **options: Any) -> AsyncGenerator[ChatPiece, None]:
+        """An answer as it grows; see ``Client.chat_stream``."""
+        timeout = httpx.Timeout(self._settings.timeout, connect=CONNECT)
+        return talking.follow_async(self._http, self.base_url, body_of(model, messages, options), timeout)
+
     def events(self, last_event_id: str = "") -> AsyncGenerator[ClusterEvent, None]:
         """What happens in the cluster, as it happens; see ``Client.events``."""
         return stream.follow_async(self._http, self._settings.retry, self.base_url, last_event_id)
@@ -312,6 +328,7 @@ class AsyncClient:
 
     rerank = _async_method(calls.rerank)
     embed = _async_method(calls.embed)
+    chat = _async_method(calls.chat)
     why = _async_method(calls.why)
     abort = _async_method(calls.abort)
     plan = _async_method(calls.plan)
