@@ -15,7 +15,7 @@ from xinfer.settings import Limits
 def document() -> dict[str, Any]:
     """Of an application that serves nothing."""
     nothing = cast(Any, SimpleNamespace(routes=None))
-    return create_app(nothing, nothing, limits=Limits(), version="0").openapi()
+    return create_app(nothing, nothing, streams=nothing, limits=Limits(), version="0").openapi()
 
 
 if __name__ == "__main__":

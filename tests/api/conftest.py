@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from tests.api.chat_server import Chat, served
 from tests.api.event_replicas import FakeReplicas, turn, zero
 from tests.api.fakes import FakeControl, FakeInference, ports
 from tests.api.few_answers import FewAnswers
@@ -58,6 +59,13 @@ async def guarded() -> AsyncIterator[Guarded]:
     app.state.feed.close()  # its stream ends after the snapshot
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield Guarded(app, inference, control, http)
+
+
+@pytest.fixture
+async def chat() -> AsyncIterator[Chat]:
+    """A language model that only sleeps, on one replica named a."""
+    async for it in served():
+        yield it
 
 
 @dataclass

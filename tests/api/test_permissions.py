@@ -28,6 +28,8 @@ TABLE: list[tuple[str, str, str, Any, set[str]]] = [
     ("POST", "/v1/embeddings", "", {"model": "emb", "input": "x"}, {"all"}),
     ("POST", "/v1/chat/completions", "", {"model": "chat", "messages": [{"role": "user", "content": "x"}]}, {"all"}),
     ("POST", "/v1/completions", "", {"model": "chat", "prompt": "x"}, {"all"}),
+    ("POST", "/v1/messages", "", {"model": "chat", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, {"all"}),
+    ("POST", "/anthropic/v1/messages", "", {"model": "chat", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, {"all"}),
     ("POST", "/embed", "?model=emb", {"inputs": "x"}, {"all"}),
     ("POST", "/", "?model=emb", {"inputs": "x"}, {"all"}),
     ("POST", "/v1/models/{model_uid:path}/requests/{wanted_id}/abort", "", {}, {"ce", "all"}),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Protocol
 
 from fastapi import Request
 
 from xinfer.api.limits import fairness_key, service
 from xinfer.api.ports import Growing
+from xinfer.api.speech import Said, Speech
 from xinfer.cluster.ids import ModelUid
 from xinfer.errors import XinferError
 from xinfer.generation.job import Emission, GenerationJob
@@ -63,3 +65,28 @@ async def _merged(opened: Sequence[Growing]) -> AsyncGenerator[Piece]:
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
+
+
+class Told(Protocol):
+    """A dialect: what it says of each piece of each answer, and in the end."""
+
+    def said(self, index: int, said: Said) -> bytes: ...
+    def end(self) -> bytes: ...
+
+
+async def events(
+    request: Request, uid: str, jobs: Sequence[GenerationJob], speeches: Sequence[Speech], told: Told
+) -> AsyncGenerator[bytes]:
+    """All answers as a stream's events."""
+    async with answers(request, uid, jobs) as pieces:
+        async for number, emission in pieces:
+            if more := told.said(number, speeches[number].take(emission)):
+                yield more
+    yield told.end()
+
+
+async def whole(request: Request, uid: str, jobs: Sequence[GenerationJob], speeches: Sequence[Speech]) -> None:
+    """All answers to their ends."""
+    async with answers(request, uid, jobs) as pieces:
+        async for number, emission in pieces:
+            speeches[number].take(emission)

@@ -14,7 +14,22 @@ from xinfer.api.gate import Gate
 from xinfer.api.meter import Meter, Metered
 from xinfer.api.ports import Answers, Control, Inference, Service, Siblings
 from xinfer.api.reply import describe
-from xinfer.api.routes import catalog, chat, cluster, docs, embeddings, events, health, keys, launches, models, plan, requests, rerank
+from xinfer.api.routes import (
+    catalog,
+    chat,
+    cluster,
+    docs,
+    embeddings,
+    events,
+    health,
+    keys,
+    launches,
+    messages,
+    models,
+    plan,
+    requests,
+    rerank,
+)
 from xinfer.api.straight import Straight
 from xinfer.settings import Limits, Timings
 from xinfer.web import static
@@ -61,13 +76,13 @@ def create_app(
     app.state.service = Service(inference, streams, control, limits, loads, version, supervisor_address, begun, clock, siblings)
     app.state.meter = Meter(process)
     app.state.feed = Feed(control)
-    rooms = (rerank, embeddings, chat, models, launches, plan, cluster, events, catalog, requests, keys, health, docs)
+    rooms = (rerank, embeddings, chat, messages, models, launches, plan, cluster, events, catalog, requests, keys, health, docs)
     for room in rooms:
         app.include_router(room.router)
     app.include_router(static.pages())
     app.state.methods = errors.Methods([*app.routes, *(route for room in rooms for route in room.router.routes)])
     errors.install(app)
-    app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes, *chat.router.routes])
+    app.add_middleware(Straight, routes=[*rerank.router.routes, *embeddings.router.routes, *chat.router.routes, *messages.router.routes])
     app.add_middleware(Gate, routes=inference.routes, cluster_token=cluster_token, clock=clock)
     app.add_middleware(Metered, meter=app.state.meter)
     app.add_middleware(errors.Border, new_id=lambda: uuid.uuid4().hex)

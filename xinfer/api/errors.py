@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xinfer.api.message_events import error_kind
 from xinfer.api.sentences import from_errors
 from xinfer.errors import InvalidRequest, NotFound, XinferError
 
@@ -27,6 +28,8 @@ TEI = "tei"
 """Set in a request's scope by a route that answers some requests in the shape of text-embeddings-inference."""
 TEI_ONLY = frozenset({("POST", "/"), ("POST", "/embed")})
 """Answered so whatever they hold, before any route is reached too."""
+ANTHROPIC = frozenset({"/v1/messages", "/anthropic/v1/messages"})
+"""Paths that answer in Anthropic's shape."""
 ASKED = "xinfer.asked"
 """In the scope of a HEAD that is answered as GET: what was asked."""
 
@@ -57,6 +60,8 @@ def error_response(error: XinferError, scope: Scope, status: int | None = None) 
     if scope.get(TEI) or (scope["method"], scope["path"]) in TEI_ONLY:
         kind = _TEI_TYPES.get(status, "Validation" if status < 500 else "Backend")
         body: dict[str, Any] = {"error": error.message, "error_type": kind}
+    elif scope["path"] in ANTHROPIC:
+        body = {"type": "error", "error": {"type": error_kind(status), "message": error.message, "code": error.code}}
     else:
         inner: dict[str, Any] = {
             "message": error.message,

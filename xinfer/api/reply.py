@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from xinfer.schemas.errors import ErrorBody
+from xinfer.schemas.messages import MessageError
 from xinfer.schemas.tei import TeiError
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -92,6 +93,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """Documented for every route."""
 TEI_ERRORS: dict[int | str, dict[str, Any]] = {status: {**said, "model": TeiError | ErrorBody} for status, said in ERRORS.items()}
 """Of routes that answer in the shape of text-embeddings-inference, except where the path or the method is wrong."""
+
+
+MESSAGE_ERRORS: dict[int | str, dict[str, Any]] = {status: {**said, "model": MessageError} for status, said in ERRORS.items()}
+"""Of routes that answer in Anthropic's shape."""
 
 
 def describe(app: FastAPI, title: str, version: str, description: str) -> None:

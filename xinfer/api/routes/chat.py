@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from xinfer.api.answering import answers
+from xinfer.api.answering import events, whole
 from xinfer.api.chunks import ChatChunks, Frame, TextChunks, chat_choice, failure, text_frame, text_logprobs, usage
 from xinfer.api.jobs import chat_jobs, completion_jobs, prompts
 from xinfer.api.limits import parse, read_json, request_id, unless_gone
 from xinfer.api.reply import ERRORS, body_of, json_reply
-from xinfer.api.routes.infer import target
+from xinfer.api.routes.infer import traits_of
 from xinfer.api.speech import Speech
 from xinfer.api.sse import EventStream
-from xinfer.catalog.spec import LlmTraits, ModelType
-from xinfer.generation.job import GenerationJob
+from xinfer.catalog.spec import LlmTraits
 from xinfer.schemas.chat import ChatReply, ChatRequest, CompletionReply, CompletionRequest
 
 router = APIRouter(tags=["inference"], responses=ERRORS)
@@ -27,15 +25,15 @@ router = APIRouter(tags=["inference"], responses=ERRORS)
 async def chat(request: Request) -> Response:
     """Streamed with ``stream``."""
     body = parse(ChatRequest, await read_json(request))
-    traits = _traits(request, body.model)
+    traits = traits_of(request, body.model)
     name = request_id(request)
     jobs = chat_jobs(body, traits, name)
     speeches = [Speech(name, traits, bool(body.tools) and body.tool_choice != "none") for _ in jobs]
     frame = Frame(f"chatcmpl-{name}", int(time.time()), body.model)
     if body.stream:
         chunks = ChatChunks(frame, speeches, body.stream_options is not None and body.stream_options.include_usage)
-        return await EventStream.begin(request, _events(request, body.model, jobs, speeches, chunks), failure)
-    await unless_gone(request, _whole(request, body.model, jobs, speeches))
+        return await EventStream.begin(request, events(request, body.model, jobs, speeches, chunks), failure)
+    await unless_gone(request, whole(request, body.model, jobs, speeches))
     head = {"id": frame.id, "object": "chat.completion", "created": frame.created, "model": frame.model}
     return json_reply({**head, "choices": [chat_choice(n, speech) for n, speech in enumerate(speeches)], "usage": usage(speeches)})
 
@@ -44,7 +42,7 @@ async def chat(request: Request) -> Response:
 async def complete(request: Request) -> Response:
     """Of one prompt or several; streamed with ``stream``."""
     body = parse(CompletionRequest, await read_json(request))
-    _traits(request, body.model)
+    traits_of(request, body.model)
     name = request_id(request)
     jobs = completion_jobs(body, name)
     count = len(prompts(body))
@@ -53,31 +51,10 @@ async def complete(request: Request) -> Response:
     echoes = [job.prompt if body.echo and isinstance(job.prompt, str) else "" for job in jobs]
     if body.stream:
         chunks = TextChunks(frame, speeches, echoes, body.stream_options is not None and body.stream_options.include_usage, count)
-        return await EventStream.begin(request, _events(request, body.model, jobs, speeches, chunks), failure)
-    await unless_gone(request, _whole(request, body.model, jobs, speeches))
+        return await EventStream.begin(request, events(request, body.model, jobs, speeches, chunks), failure)
+    await unless_gone(request, whole(request, body.model, jobs, speeches))
     choices = [
         {"index": n, "text": echo + each.content, "logprobs": text_logprobs(each.logprobs), "finish_reason": each.finish}
         for n, (echo, each) in enumerate(zip(echoes, speeches, strict=True))
     ]
     return json_reply({**text_frame(frame, choices), "usage": usage(speeches, count)})
-
-
-def _traits(request: Request, uid: str) -> LlmTraits:
-    return target(request, uid, ModelType.LLM).llm or LlmTraits()
-
-
-async def _events(
-    request: Request, uid: str, jobs: Sequence[GenerationJob], speeches: Sequence[Speech], chunks: ChatChunks | TextChunks
-) -> AsyncGenerator[bytes]:
-    async with answers(request, uid, jobs) as pieces:
-        async for number, emission in pieces:
-            told = chunks.said(number, speeches[number].take(emission))
-            if told:
-                yield told
-    yield chunks.end()
-
-
-async def _whole(request: Request, uid: str, jobs: Sequence[GenerationJob], speeches: Sequence[Speech]) -> None:
-    async with answers(request, uid, jobs) as pieces:
-        async for number, emission in pieces:
-            speeches[number].take(emission)

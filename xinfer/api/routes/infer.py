@@ -14,7 +14,7 @@ from xinfer.api.limits import fairness_key, lane, request_id, service, unless_go
 from xinfer.api.ports import Result
 from xinfer.api.present import model_not_found
 from xinfer.batching.work import WorkItem
-from xinfer.catalog.spec import ModelSpec, ModelType
+from xinfer.catalog.spec import LlmTraits, ModelSpec, ModelType
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.keys import Action
 from xinfer.cluster.routes import ModelRoutes
@@ -44,6 +44,11 @@ def target(request: Request, uid: str, wanted: ModelType) -> ModelSpec:
             f"model must be {_A[wanted]}; {uid} is {_A[found.spec.type]}, which {_USE[found.spec.type]} serves.", param="model"
         )
     return found.spec
+
+
+def traits_of(request: Request, uid: str) -> LlmTraits:
+    """How the language model that a request names speaks. Raises as ``target``."""
+    return target(request, uid, ModelType.LLM).llm or LlmTraits()
 
 
 def _models(request: Request) -> Mapping[ModelUid, ModelRoutes]:
