@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/anthropic/v1/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The same below /anthropic
+         * @description For clients whose base is ``/anthropic``.
+         */
+        post: operations["messages_below_anthropic_v1_messages_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/embed": {
         parameters: {
             query?: never;
@@ -218,6 +238,26 @@ export interface paths {
         get: operations["cache_v1_cache_models_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on with a conversation
+         * @description Streamed with ``stream``.
+         */
+        post: operations["chat_v1_chat_completions_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -430,6 +470,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on with a text
+         * @description Of one prompt or several; streamed with ``stream``.
+         */
+        post: operations["complete_v1_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/embeddings": {
         parameters: {
             query?: never;
@@ -548,6 +608,26 @@ export interface paths {
         get: operations["launches_v1_launches_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on with a conversation (Anthropic)
+         * @description Streamed with ``stream``.
+         */
+        post: operations["messages_v1_messages_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1112,6 +1192,23 @@ export interface components {
             worker_address: string;
         };
         /**
+         * AnthropicTool
+         * @description A function that the model may call; ``input_schema`` is a JSON schema.
+         */
+        AnthropicTool: {
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /** Input Schema */
+            input_schema?: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+        };
+        /**
          * AuthReply
          * @description GET /v1/cluster/auth: every Xinference client asks it first.
          */
@@ -1128,6 +1225,288 @@ export interface components {
             list: {
                 [key: string]: unknown;
             }[];
+        };
+        /**
+         * CalledFunction
+         * @description What a call names; ``arguments`` is JSON text.
+         */
+        CalledFunction: {
+            /**
+             * Arguments
+             * @default {}
+             */
+            arguments: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * ChatReply
+         * @description The whole answer.
+         */
+        ChatReply: {
+            /** Choices */
+            choices: {
+                [key: string]: unknown;
+            }[];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object: "chat.completion";
+            usage: components["schemas"]["TokenUsage"];
+        };
+        /**
+         * ChatRequest
+         * @description A conversation to go on with.
+         */
+        ChatRequest: {
+            /**
+             * Chat Template Kwargs
+             * @default null
+             */
+            chat_template_kwargs: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Frequency Penalty
+             * @default null
+             */
+            frequency_penalty: number | null;
+            /**
+             * Ignore Eos
+             * @default false
+             */
+            ignore_eos: boolean;
+            /**
+             * Logprobs
+             * @default null
+             */
+            logprobs: boolean | null;
+            /**
+             * Max Completion Tokens
+             * @default null
+             */
+            max_completion_tokens: number | null;
+            /**
+             * Max Tokens
+             * @default null
+             */
+            max_tokens: number | null;
+            /** Messages */
+            messages: components["schemas"]["Message"][];
+            /**
+             * Min P
+             * @default null
+             */
+            min_p: number | null;
+            /** Model */
+            model: string;
+            /**
+             * N
+             * @default null
+             */
+            n: number | null;
+            /**
+             * Parallel Tool Calls
+             * @default null
+             */
+            parallel_tool_calls: boolean | null;
+            /**
+             * Presence Penalty
+             * @default null
+             */
+            presence_penalty: number | null;
+            /**
+             * Repetition Penalty
+             * @default null
+             */
+            repetition_penalty: number | null;
+            /** @default null */
+            response_format: components["schemas"]["ResponseFormat"] | null;
+            /**
+             * Seed
+             * @default null
+             */
+            seed: number | null;
+            /**
+             * Stop
+             * @default null
+             */
+            stop: string | string[] | null;
+            /**
+             * Stream
+             * @default null
+             */
+            stream: boolean | null;
+            /** @default null */
+            stream_options: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @default null
+             */
+            temperature: number | null;
+            /**
+             * Tool Choice
+             * @default null
+             */
+            tool_choice: ("none" | "auto" | "required") | {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Tools
+             * @default null
+             */
+            tools: components["schemas"]["Tool"][] | null;
+            /**
+             * Top K
+             * @default null
+             */
+            top_k: number | null;
+            /**
+             * Top Logprobs
+             * @default null
+             */
+            top_logprobs: number | null;
+            /**
+             * Top P
+             * @default null
+             */
+            top_p: number | null;
+        };
+        /**
+         * CompletionReply
+         * @description The whole answer.
+         */
+        CompletionReply: {
+            /** Choices */
+            choices: {
+                [key: string]: unknown;
+            }[];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default text_completion
+             * @constant
+             */
+            object: "text_completion";
+            usage: components["schemas"]["TokenUsage"];
+        };
+        /**
+         * CompletionRequest
+         * @description Text to go on with: strings, or token ids.
+         */
+        CompletionRequest: {
+            /**
+             * Echo
+             * @default null
+             */
+            echo: boolean | null;
+            /**
+             * Frequency Penalty
+             * @default null
+             */
+            frequency_penalty: number | null;
+            /**
+             * Ignore Eos
+             * @default false
+             */
+            ignore_eos: boolean;
+            /**
+             * Logprobs
+             * @default null
+             */
+            logprobs: number | null;
+            /**
+             * Max Tokens
+             * @default null
+             */
+            max_tokens: number | null;
+            /**
+             * Min P
+             * @default null
+             */
+            min_p: number | null;
+            /** Model */
+            model: string;
+            /**
+             * N
+             * @default null
+             */
+            n: number | null;
+            /**
+             * Presence Penalty
+             * @default null
+             */
+            presence_penalty: number | null;
+            /** Prompt */
+            prompt: string | number[] | string[] | number[][];
+            /**
+             * Repetition Penalty
+             * @default null
+             */
+            repetition_penalty: number | null;
+            /**
+             * Seed
+             * @default null
+             */
+            seed: number | null;
+            /**
+             * Stop
+             * @default null
+             */
+            stop: string | string[] | null;
+            /**
+             * Stream
+             * @default null
+             */
+            stream: boolean | null;
+            /** @default null */
+            stream_options: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Suffix
+             * @default null
+             */
+            suffix: string | null;
+            /**
+             * Temperature
+             * @default null
+             */
+            temperature: number | null;
+            /**
+             * Top K
+             * @default null
+             */
+            top_k: number | null;
+            /**
+             * Top P
+             * @default null
+             */
+            top_p: number | null;
+        };
+        /**
+         * ContentPart
+         * @description A piece of a message.
+         */
+        ContentPart: {
+            /** Text */
+            text: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "text";
         };
         /**
          * DeviceChoice
@@ -1627,6 +2006,23 @@ export interface components {
             total_bytes: number;
         };
         /**
+         * Function
+         * @description A function that the model may call; ``parameters`` is a JSON schema.
+         */
+        Function: {
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * HealthReply
          * @description GET /healthz and /readyz.
          */
@@ -1655,6 +2051,21 @@ export interface components {
             replica_statuses: components["schemas"]["ReplicaEntry"][];
             /** Status */
             status: string;
+        };
+        /**
+         * JsonSchema
+         * @description A schema that an answer must follow.
+         */
+        JsonSchema: {
+            /**
+             * Name
+             * @default answer
+             */
+            name: string;
+            /** Schema */
+            schema?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * KeyEntry
@@ -1912,6 +2323,167 @@ export interface components {
             secret: string;
             /** State */
             state: string;
+        };
+        /**
+         * Message
+         * @description One turn; ``content`` may be null beside calls.
+         */
+        Message: {
+            /**
+             * Content
+             * @default null
+             */
+            content: string | components["schemas"]["ContentPart"][] | null;
+            /**
+             * Name
+             * @default null
+             */
+            name: string | null;
+            /**
+             * Reasoning Content
+             * @default null
+             */
+            reasoning_content: string | null;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "developer" | "user" | "assistant" | "tool";
+            /**
+             * Tool Call Id
+             * @default null
+             */
+            tool_call_id: string | null;
+            /**
+             * Tool Calls
+             * @default null
+             */
+            tool_calls: components["schemas"]["ToolCall"][] | null;
+        };
+        /**
+         * MessageError
+         * @description The error body of these paths.
+         */
+        MessageError: {
+            error: components["schemas"]["MessageFailure"];
+            /**
+             * Type
+             * @default error
+             * @constant
+             */
+            type: "error";
+        };
+        /**
+         * MessageFailure
+         * @description What is wrong, in one sentence.
+         */
+        MessageFailure: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * MessageReply
+         * @description The whole answer.
+         */
+        MessageReply: {
+            /** Content */
+            content: {
+                [key: string]: unknown;
+            }[];
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+            /** Stop Reason */
+            stop_reason: string | null;
+            /** Stop Sequence */
+            stop_sequence?: string | null;
+            /**
+             * Type
+             * @default message
+             * @constant
+             */
+            type: "message";
+            usage: components["schemas"]["MessageUsage"];
+        };
+        /**
+         * MessageUsage
+         * @description Counts of one request.
+         */
+        MessageUsage: {
+            /**
+             * Cache Read Input Tokens
+             * @default 0
+             */
+            cache_read_input_tokens: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+        };
+        /**
+         * MessagesRequest
+         * @description A conversation to go on with.
+         *
+         *     Attributes:
+         *         model: uid of a running LLM.
+         *         max_tokens: of the answer.
+         *         system: how the model is to behave.
+         */
+        MessagesRequest: {
+            /** Max Tokens */
+            max_tokens: number;
+            /** Messages */
+            messages: components["schemas"]["Turn"][];
+            /** Model */
+            model: string;
+            /**
+             * Stop Sequences
+             * @default null
+             */
+            stop_sequences: string[] | null;
+            /**
+             * Stream
+             * @default null
+             */
+            stream: boolean | null;
+            /**
+             * System
+             * @default null
+             */
+            system: string | components["schemas"]["TextBlock"][] | null;
+            /**
+             * Temperature
+             * @default null
+             */
+            temperature: number | null;
+            /** @default null */
+            tool_choice: components["schemas"]["ToolChoice"] | null;
+            /**
+             * Tools
+             * @default null
+             */
+            tools: components["schemas"]["AnthropicTool"][] | null;
+            /**
+             * Top K
+             * @default null
+             */
+            top_k: number | null;
+            /**
+             * Top P
+             * @default null
+             */
+            top_p: number | null;
         };
         /**
          * ModelEntry
@@ -2670,6 +3242,19 @@ export interface components {
             output_tokens: number;
         };
         /**
+         * ResponseFormat
+         * @description Free text, any JSON object, or one of a schema.
+         */
+        ResponseFormat: {
+            /** @default null */
+            json_schema: components["schemas"]["JsonSchema"] | null;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "text" | "json_object" | "json_schema";
+        };
+        /**
          * ScaleReply
          * @description What was started and what is let go, by full id; ``replica`` is what is wanted now, the load may change it within the bounds.
          */
@@ -2858,6 +3443,17 @@ export interface components {
             };
         };
         /**
+         * StreamOptions
+         * @description ``include_usage``: a last chunk with the counts.
+         */
+        StreamOptions: {
+            /**
+             * Include Usage
+             * @default false
+             */
+            include_usage: boolean;
+        };
+        /**
          * SupervisorReply
          * @description GET /v1/supervisor.
          */
@@ -2948,12 +3544,38 @@ export interface components {
             truncate: boolean | null;
         };
         /**
+         * TextBlock
+         * @description Text.
+         */
+        TextBlock: {
+            /** Text */
+            text: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "text";
+        };
+        /**
          * TextObject
          * @description A document or text wrapped in an object; other keys of it are ignored.
          */
         TextObject: {
             /** Text */
             text: string;
+        };
+        /**
+         * ThinkingBlock
+         * @description What the model said to itself.
+         */
+        ThinkingBlock: {
+            /** Thinking */
+            thinking: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "thinking";
         };
         /**
          * TokenReply
@@ -2983,6 +3605,113 @@ export interface components {
              * @default
              */
             username: string;
+        };
+        /**
+         * TokenUsage
+         * @description Counts of one request.
+         */
+        TokenUsage: {
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Prompt Tokens Details */
+            prompt_tokens_details?: {
+                [key: string]: number;
+            } | null;
+            /** Total Tokens */
+            total_tokens: number;
+        };
+        /**
+         * Tool
+         * @description A function.
+         */
+        Tool: {
+            function: components["schemas"]["Function"];
+            /**
+             * Type
+             * @constant
+             */
+            type: "function";
+        };
+        /**
+         * ToolCall
+         * @description A call that the model has made.
+         */
+        ToolCall: {
+            function: components["schemas"]["CalledFunction"];
+            /**
+             * Id
+             * @default
+             */
+            id: string;
+            /**
+             * Type
+             * @default function
+             * @constant
+             */
+            type: "function";
+        };
+        /**
+         * ToolChoice
+         * @description Whether tools are called.
+         */
+        ToolChoice: {
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "auto" | "none" | "any" | "tool";
+        };
+        /**
+         * ToolResultBlock
+         * @description What a call gave.
+         */
+        ToolResultBlock: {
+            /**
+             * Content
+             * @default
+             */
+            content: string | components["schemas"]["TextBlock"][];
+            /** Tool Use Id */
+            tool_use_id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool_result";
+        };
+        /**
+         * ToolUseBlock
+         * @description A call that the model has made.
+         */
+        ToolUseBlock: {
+            /** Id */
+            id: string;
+            /** Input */
+            input?: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "tool_use";
+        };
+        /**
+         * Turn
+         * @description One turn of a conversation.
+         */
+        Turn: {
+            /** Content */
+            content: string | (components["schemas"]["TextBlock"] | components["schemas"]["ToolUseBlock"] | components["schemas"]["ToolResultBlock"] | components["schemas"]["ThinkingBlock"])[];
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "user" | "assistant";
         };
         /**
          * UpgradeReply
@@ -3128,6 +3857,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TeiError"] | components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    messages_below_anthropic_v1_messages_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MessagesRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageReply"];
+                };
+            };
+            /** @description The request is at fault; one sentence says how. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageError"];
+                };
+            };
+            /** @description The server is; 503 and 429 carry Retry-After. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageError"];
                 };
             };
         };
@@ -3502,6 +4273,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CacheReply"];
+                };
+            };
+            /** @description The request is at fault; one sentence says how. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is; 503 and 429 carry Retry-After. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    chat_v1_chat_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatReply"];
                 };
             };
             /** @description The request is at fault; one sentence says how. */
@@ -3923,6 +4736,48 @@ export interface operations {
             };
         };
     };
+    complete_v1_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompletionReply"];
+                };
+            };
+            /** @description The request is at fault; one sentence says how. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The server is; 503 and 429 carry Retry-After. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     embeddings_v1_embeddings_post: {
         parameters: {
             query?: never;
@@ -4203,6 +5058,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    messages_v1_messages_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MessagesRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageReply"];
+                };
+            };
+            /** @description The request is at fault; one sentence says how. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageError"];
+                };
+            };
+            /** @description The server is; 503 and 429 carry Retry-After. */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageError"];
                 };
             };
         };
