@@ -106,7 +106,7 @@ async def test_answers_follow_a_schema(client: openai.AsyncOpenAI) -> None:
     }
 
     async def ask(number: int) -> Any:
-        body: Any = story(number, max_tokens=60, temperature=0.8, seed=number)
+        body: Any = story(number, max_tokens=200, temperature=0.8, seed=number)
         body["temperature"] = 0.8
         form: Any = {"type": "json_schema", "json_schema": {"name": "dog", "schema": schema}}
         reply = await client.chat.completions.create(**body, response_format=form)

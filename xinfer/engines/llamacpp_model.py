@@ -38,6 +38,9 @@ class _Going:
     cached: int = 0
 
 
+COMPACT = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+"""Of llguidance, which llama.cpp hands schemas to: no blanks but these, as small models get lost in them."""
+
 Happened = tuple[str, Event | Exception]
 
 
@@ -83,7 +86,7 @@ class LlamaCppModel(GenerativeModel):
             "return_progress": True,
             "cache_prompt": True,
             **_sampling(job.sampling, self.capacity.context_tokens),
-            **({} if job.schema is None else {"json_schema": job.schema}),
+            **({} if job.schema is None else {"json_schema": {**job.schema, **COMPACT}}),
         }
         self._client.stream(job.key, body, lambda key, event: self._happened.put((key, event)))
 
