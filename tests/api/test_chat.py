@@ -39,6 +39,18 @@ async def test_a_stream_is_the_whole_answer_in_pieces(chat: Chat) -> None:
     assert not [chunk for chunk in chunks if "usage" in chunk]
 
 
+async def test_requests_of_one_id_at_once_each_get_their_own_answer(chat: Chat) -> None:
+    chat.replicas.models["a@1"].step_seconds = 0.005
+    texts = ["hello", "and another", "a third"]
+
+    async def ask(text: str) -> str:
+        body = {"model": "chat", "messages": [{"role": "user", "content": text}], "max_tokens": 40}
+        reply = await chat.http.post("/v1/chat/completions", json=body, headers={"X-Request-ID": "the-same"})
+        return str(reply.json()["choices"][0]["message"]["content"])
+
+    assert await asyncio.gather(*map(ask, texts)) == [answer_to(text, 40).lstrip() for text in texts]
+
+
 async def test_usage_comes_last_and_only_where_it_is_asked_for(chat: Chat) -> None:
     events = await chat.events(max_tokens=5, stream_options={"include_usage": True})
     assert events[-2]["choices"] == []
@@ -85,6 +97,7 @@ async def test_plain_completions_of_several_prompts(chat: Chat) -> None:
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": "x"}}]}, "tools", "parameters"),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}]}, "tools", "JSON schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"properties": 5}}}}, "response_format", "JSON schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "("}}}}, "response_format", "JSON schema"),
         ({"tool_choice": "required", "tools": []}, "tool_choice", "auto"),
         ({"response_format": {"type": "json_schema"}}, "response_format", "schema"),
         ({"n": 17}, "n", "16"),
@@ -111,9 +124,9 @@ async def test_no_schema_is_fetched_from_anywhere(chat: Chat) -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/draft"
-        schema = {"$schema": address, "type": "object", "$ref": address}
-        form = {"type": "json_schema", "json_schema": {"schema": schema}}
-        assert (await chat.post(max_tokens=3, response_format=form)).status_code == 200
+        for schema, status in (({"$schema": address, "type": "object"}, 200), ({"$ref": address}, 400), ({"$ref": "#/nowhere"}, 400)):
+            form = {"type": "json_schema", "json_schema": {"schema": schema}}
+            assert (await chat.post(max_tokens=3, response_format=form)).status_code == status
     assert not asked
 
 

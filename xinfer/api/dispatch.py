@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xinfer.api.alarm import Alarm
 from xinfer.api.figures import figures
 from xinfer.api.latency import Latency
 from xinfer.api.results import ReplicaCaller, RunResult, result_of
@@ -34,16 +35,15 @@ __all__ = ["Dispatcher", "ReplicaCaller", "RunResult"]
 class _Model:
     """A router with what the event loop needs around it."""
 
-    def __init__(self, router: ModelRouter) -> None:
+    def __init__(self, router: ModelRouter, ring: Callable[[_Model], None]) -> None:
         self.router = router
+        self.alarm = Alarm(lambda: ring(self))
         self.latency = Latency()
         self.waiting: dict[PendingRequest, asyncio.Future[None]] = {}
         self.tasks: dict[Flight, asyncio.Task[ShardResult]] = {}
         self.busy = False  # there was a request since the last report of the load
         self.told = False  # the supervisor, that the model has to wake, or that nothing is left of one that is being stopped
         self.pump_due = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.timer_at = 0.0
 
 
 class Dispatcher:
@@ -109,7 +109,7 @@ class Dispatcher:
         for uid, routes in mine.items():
             model = self._models.get(uid)
             if model is None:
-                model = self._models[uid] = _Model(self._router(uid))
+                model = self._models[uid] = _Model(self._router(uid), functools.partial(self._kick, uid))
             before = model.router.routes
             if before is None or (before.asleep, before.closing) != (routes.asleep, routes.closing):
                 model.told = False
@@ -234,7 +234,7 @@ class Dispatcher:
         if router.routes is None and router.idle() and not model.waiting:
             self._forget(uid, model)
             return
-        self._set_timer(uid, model, router.wake_at(now), now)
+        model.alarm.set(router.wake_at(now), now)
 
     def _answer(self, model: _Model) -> None:
         for request in model.router.take_settled():
@@ -242,23 +242,8 @@ class Dispatcher:
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
 
-    def _set_timer(self, uid: ModelUid, model: _Model, at: float | None, now: float) -> None:
-        if model.timer is not None and model.timer_at == at:
-            return
-        if model.timer is not None:
-            model.timer.cancel()
-            model.timer = None
-        if at is not None:
-            model.timer_at = at
-            model.timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._woken, uid, model)
-
-    def _woken(self, uid: ModelUid, model: _Model) -> None:
-        model.timer = None
-        self._kick(uid, model)
-
     def _forget(self, uid: ModelUid, model: _Model) -> None:
-        if model.timer is not None:
-            model.timer.cancel()
+        model.alarm.cancel()
         if self._models.get(uid) is model:
             del self._models[uid]
 
@@ -326,8 +311,7 @@ class Dispatcher:
         self._closed = True
         pending: list[asyncio.Task[Any]] = [*self._probes]
         for model in self._models.values():
-            if model.timer is not None:
-                model.timer.cancel()
+            model.alarm.cancel()
             for request, waiting in list(model.waiting.items()):
                 request.error = Unavailable("this API process is stopping; ask again", retry_after=1.0)
                 if not waiting.done():

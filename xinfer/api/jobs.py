@@ -139,16 +139,21 @@ def _arguments(text: str) -> Any:
 
 
 def check_schema(schema: Mapping[str, Any], what: str, param: str) -> None:
-    """Refuse what is no JSON schema of the newest draft.
+    """Refuse what is no JSON schema of the newest draft, or refers to what is not in it.
 
     Raises:
         InvalidRequest.
     """
     try:
         # Another draft by its address would be fetched from there.
-        jsonschema_rs.meta.validate({name: value for name, value in schema.items() if name != "$schema"})
-    except jsonschema_rs.ValidationError as error:
-        raise InvalidRequest(f"{what} must be a JSON schema: {error.message[:200]}.", param=param) from None
+        jsonschema_rs.Draft202012Validator({name: value for name, value in schema.items() if name != "$schema"}, retriever=_not_fetched)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise InvalidRequest(f"{what} must be a JSON schema: {reason.splitlines()[0][:200]}.", param=param) from None
+
+
+def _not_fetched(uri: str) -> Any:
+    raise ValueError("it refers to another document, which is not fetched")
 
 
 def _schema(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:

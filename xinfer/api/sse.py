@@ -60,8 +60,6 @@ class EventStream(Response):
                 event = await anext(self._rest)
         except StopAsyncIteration:
             event = b""
-        except Cancelled:
-            raise
         except XinferError as error:
             event = self._failed(error)
         await send({"type": "http.response.body", "body": event, "more_body": False})

@@ -6,6 +6,8 @@ One pump per model, run once per turn of the event loop in which something happe
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from xinfer.api.alarm import Alarm
 from xinfer.api.figures import stream_figures
 from xinfer.cluster.ids import ModelUid
 from xinfer.cluster.load import ModelLoad
@@ -86,15 +89,14 @@ class Answer:
 
 
 class _Model:
-    def __init__(self, router: StreamRouter) -> None:
+    def __init__(self, router: StreamRouter, ring: Callable[[_Model], None]) -> None:
         self.router = router
+        self.alarm = Alarm(lambda: ring(self))
         self.answers: dict[Stream, Answer] = {}
         self.pulls: dict[StreamLoad, asyncio.Task[None]] = {}
         self.busy = False
         self.told = False
         self.pump_due = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.timer_at = 0.0
 
 
 class Streams:
@@ -125,6 +127,7 @@ class Streams:
         self._timings = timings
         self._clock = clock
         self._name = f"api-{uuid.uuid4().hex}"
+        self._numbers = itertools.count(1)
         self._models: dict[ModelUid, _Model] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
@@ -140,7 +143,8 @@ class Streams:
             if model is None:
                 timings = self._timings
                 model = self._models[uid] = _Model(
-                    StreamRouter(uid, limits=self._limits, hold=timings.hold_for_replica, wake=timings.hold_for_wake)
+                    StreamRouter(uid, limits=self._limits, hold=timings.hold_for_replica, wake=timings.hold_for_wake),
+                    functools.partial(self._kick, uid),
                 )
             before = model.router.routes
             if before is None or (before.asleep, before.closing) != (routes.asleep, routes.closing):
@@ -164,7 +168,9 @@ class Streams:
         if model is None or model.router.routes is None:
             raise ModelNotFound(f"model {uid!r} is not running", param="model")
         model.busy = True
-        stream = model.router.submit(job, now=self._clock(), key=key)
+        # A request's id is the client's to choose, so two may have the same.
+        named = job.named(f"{self._name}-{next(self._numbers)}")
+        stream = model.router.submit(named, now=self._clock(), key=key)
         answer = model.answers[stream] = Answer(stream, self._timings.request)
         self._kick(uid, model)
         try:
@@ -201,12 +207,11 @@ class Streams:
             model.told = True
             self.news.set()
         if router.routes is None and router.idle() and not model.answers:
-            if model.timer is not None:
-                model.timer.cancel()
+            model.alarm.cancel()
             if self._models.get(uid) is model:
                 del self._models[uid]
             return
-        self._set_timer(uid, model, router.wake_at(now), now)
+        model.alarm.set(router.wake_at(now), now)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -272,20 +277,6 @@ class Streams:
         model.router.probed(load, outcome is True, self._clock())
         self._kick(uid, model)
 
-    def _set_timer(self, uid: ModelUid, model: _Model, at: float | None, now: float) -> None:
-        if model.timer is not None and model.timer_at == at:
-            return
-        if model.timer is not None:
-            model.timer.cancel()
-            model.timer = None
-        if at is not None:
-            model.timer_at = at
-            model.timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._woken, uid, model)
-
-    def _woken(self, uid: ModelUid, model: _Model) -> None:
-        model.timer = None
-        self._kick(uid, model)
-
     # --- what can be asked -----------------------------------------------------------------------
 
     def loads(self) -> dict[ModelUid, ModelLoad]:
@@ -322,8 +313,7 @@ class Streams:
         for task in self._tasks - self._endings:
             task.cancel()
         for model in self._models.values():
-            if model.timer is not None:
-                model.timer.cancel()
+            model.alarm.cancel()
             self._cancel([(load.route, key) for load in model.router.pulling() for key in load.streams])
             for stream, answer in model.answers.items():
                 stream.settled = True

@@ -62,6 +62,11 @@ class Stream:
         return self.crashes > 1
 
     @property
+    def at(self) -> str:
+        """Its key on the replica that it is at."""
+        return f"{self.job.key}/{self.attempt}"
+
+    @property
     def prompt(self) -> int:
         """Tokens of the prompt, as well as they are known."""
         return self.prompt_tokens or self.estimate
@@ -83,11 +88,10 @@ class Stream:
         """What the next replica is asked for; counts the attempt."""
         self.attempt += 1
         self.seen = 0
-        key = f"{self.job.key}/{self.attempt}"
         if not self.tokens:
-            return self.job.named(key)
+            return self.job.named(self.at)
         self.resumes += 1
-        return self.job.going_on(key, Resume(tuple(self.tokens), self.held))
+        return self.job.going_on(self.at, Resume(tuple(self.tokens), self.held))
 
     def take(self, emission: Emission) -> bool:
         """More of the answer; False for what has come before."""

@@ -206,21 +206,21 @@ class StreamRouter:
             self.tokens += len(emission.tokens)
             if emission.number == 1 and emission.error is None:
                 load.breaker.succeeded()
+            error = emission.error
+            if isinstance(error, ReplicaLost | StaleEpoch):
+                self.lost(load, error, now)
+                continue
             if emission.last:
                 del load.streams[emission.key]
                 stream.load = None
-            error = emission.error
-            if error is None:
-                stream.fresh.append(emission)
-                self._news[stream] = None
-                if emission.last:
-                    load.answers += 1
-                    self._settle(stream, None, now)
-            elif isinstance(error, ReplicaLost | StaleEpoch):
-                load.streams[emission.key] = stream
-                self.lost(load, error, now)
-            else:
+            if error is not None:
                 self._failed(stream, load, error, now)
+                continue
+            stream.fresh.append(emission)
+            self._news[stream] = None
+            if emission.last:
+                load.answers += 1
+                self._settle(stream, None, now)
         self._forget(load)
 
     def lost(self, load: StreamLoad, error: XinferError, now: float) -> None:
@@ -279,9 +279,8 @@ class StreamRouter:
         self.queue.remove(stream)
         load, stream.load = stream.load, None
         if load is not None:
-            for key in [key for key, other in load.streams.items() if other is stream]:
-                del load.streams[key]
-                self._cancels.append((load.route, key))
+            del load.streams[stream.at]
+            self._cancels.append((load.route, stream.at))
             load.breaker.released()
             self._forget(load)
 
@@ -320,13 +319,13 @@ class StreamRouter:
 
     def not_woken(self, error: XinferError, now: float) -> None:
         """The model stays asleep: what waits for it is told so."""
-        for stream in list(self.queue) if self.wants_waking else ():
+        for stream in self.queue if self.wants_waking else ():
             self.queue.remove(stream)
             self._settle(stream, error, now)
 
     def wake_at(self, now: float) -> float | None:
         """When to call ``tick``, ``probes`` and ``begins`` if no event comes first; None = not by the clock."""
-        held = self._hold.wake_at(list(self.queue))
+        held = None if self._hold.since is None else self._hold.wake_at(list(self.queue))
         return min([*standing.changes_at(self.loads.values(), now), *([] if held is None else [held])], default=None)
 
     # --- what the shell asks ---------------------------------------------------------------------

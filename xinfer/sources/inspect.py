@@ -44,7 +44,7 @@ def inspect(path: Path, roots: Sequence[Path] | None = None) -> ModelFiles:
         confine(path, roots)
     try:
         if path.is_file() and path.suffix == ".gguf":
-            return ModelFiles(path=str(path.parent), gguf_files=_gguf_files(path.parent, [path.name]))
+            return ModelFiles(path=str(path.parent), gguf_files=_gguf_files(path.parent, [path.name], needed=True))
         if not path.is_dir():
             raise ModelNotFound(f"model_path {str(path)!r} is not a folder on this worker", param="model_path")
         return _look(path)
@@ -75,11 +75,13 @@ def _look(path: Path) -> ModelFiles:
     modules = tuple(m for m in modules if isinstance(m, dict)) if isinstance(modules, list) else ()
     pooling = next((m.get("path") for m in modules if str(m.get("type", "")).endswith(".Pooling")), None) or "1_Pooling"
     prompts = _mapping(path / "config_sentence_transformers.json").get("prompts")
+    pytorch_bytes = _total(path, weight_files(names))
+    onnx_files = tuple((name, _total(path, onnx_with_data(names, name))) for name in names if name.endswith(".onnx"))
     return ModelFiles(
         path=str(path),
-        pytorch_bytes=_total(path, weight_files(names)),
-        onnx_files=tuple((name, _total(path, onnx_with_data(names, name))) for name in names if name.endswith(".onnx")),
-        gguf_files=_gguf_files(path, names),
+        pytorch_bytes=pytorch_bytes,
+        onnx_files=onnx_files,
+        gguf_files=_gguf_files(path, names, needed=not pytorch_bytes and not onnx_files),
         config=config,
         pooling=_mapping(path / str(pooling) / "config.json"),
         modules=modules,
@@ -90,8 +92,9 @@ def _look(path: Path) -> ModelFiles:
     )
 
 
-def _gguf_files(path: Path, names: Sequence[str]) -> tuple[GgufFile, ...]:
-    """Models; of one that is cut into parts the first, and no projector of pictures."""
+def _gguf_files(path: Path, names: Sequence[str], needed: bool) -> tuple[GgufFile, ...]:
+    """Models; of one that is cut into parts the first, and no projector of pictures. One that cannot be read matters only where there
+    are no other weights."""
     found = []
     for name in names:
         later = _PART.search(name)
@@ -99,6 +102,8 @@ def _gguf_files(path: Path, names: Sequence[str]) -> tuple[GgufFile, ...]:
             try:
                 found.append(gguf.read(path / name, name))
             except gguf.NotGguf as error:
+                if not needed:
+                    continue
                 raise ModelNotFound(f"model_path: {path / name} is not a GGUF file: {error}", param="model_path") from error
     return tuple(found)
 

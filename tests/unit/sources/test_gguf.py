@@ -57,6 +57,13 @@ def test_a_folder_and_a_file_are_looked_into_alike(tmp_path: Path) -> None:
     assert (one.path, [file.path for file in one.gguf_files]) == (str(tmp_path), ["tiny.Q4_K_M.gguf"])
 
 
+def test_a_broken_one_beside_other_weights_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    (tmp_path / "model.safetensors").write_bytes(bytes(10))
+    found = inspect(tmp_path)
+    assert (found.gguf_files, found.pytorch_bytes) == ((), 10)
+
+
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04 not this")
     with pytest.raises(ModelNotFound, match=r"x\.gguf is not a GGUF file"):

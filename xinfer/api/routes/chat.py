@@ -28,7 +28,7 @@ async def chat(request: Request) -> Response:
     traits = traits_of(request, body.model)
     name = request_id(request)
     jobs = chat_jobs(body, traits, name)
-    speeches = [Speech(name, traits, bool(body.tools) and body.tool_choice != "none") for _ in jobs]
+    speeches = [Speech(name, traits, bool(jobs[0].tools)) for _ in jobs]
     frame = Frame(f"chatcmpl-{name}", int(time.time()), body.model)
     if body.stream:
         chunks = ChatChunks(frame, speeches, body.stream_options is not None and body.stream_options.include_usage)

@@ -36,9 +36,8 @@ async def _messages(request: Request) -> Response:
     body = parse(MessagesRequest, await read_json(request))
     spoken = traits_of(request, body.model)
     name = request_id(request)
-    asked = as_chat(body)
-    jobs = chat_jobs(asked, spoken, name)
-    speech = Speech(name, spoken, bool(asked.tools) and asked.tool_choice != "none")
+    jobs = chat_jobs(as_chat(body), spoken, name)
+    speech = Speech(name, spoken, bool(jobs[0].tools))
     if body.stream:
         told = MessageEvents(f"msg_{name}", body.model, speech)
         return await EventStream.begin(request, events(request, body.model, jobs, [speech], told), failure)
